@@ -1,0 +1,1 @@
+"""Stored responses to standardised batches: the VoxelStore and everything that reads it."""

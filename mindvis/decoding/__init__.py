@@ -1,0 +1,1 @@
+"""From brain responses to pictures: the pipeline, whole splits, and their evaluation."""

@@ -1,0 +1,1 @@
+"""Scores of decoded pictures, their controls and their uncertainty."""

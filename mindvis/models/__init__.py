@@ -1,0 +1,1 @@
+"""The networks: masked autoencoder, brain encoder, conditioners, denoiser, first stage."""

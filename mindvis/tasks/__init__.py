@@ -1,0 +1,1 @@
+"""Training tasks: what is optimised, by which loss, and what is logged."""

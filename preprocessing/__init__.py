@@ -1,0 +1,1 @@
+"""Raw brain data of many kinds into the one VoxelStore format."""
