@@ -26,6 +26,10 @@ class StoreError(MindVisError):
     """A VoxelStore that is damaged, of another version, or lacks what was asked for."""
 
 
+class DataError(MindVisError):
+    """Responses or pictures whose values or shapes cannot be used."""
+
+
 class ConfigError(MindVisError):
     """An option whose value cannot work."""
 

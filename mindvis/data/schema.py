@@ -1,0 +1,192 @@
+"""What a VoxelStore holds: its columns, the records that are written, the checks on opening."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mindvis.data.hdf5 import Rows, read, texts
+from mindvis.errors import StoreError
+
+FORMAT: Final = "mindvis-voxels"
+SCHEMA_VERSION: Final = 1
+TEXT_COLUMNS: Final = ("stimulus", "condition", "split", "kind")
+TRIAL_COLUMNS: Final = (
+    "stimulus",
+    "condition",
+    "split",
+    "session",
+    "run",
+    "repeat",
+    "onset",
+    "kind",
+)
+SPLITS: Final = ("train", "test", "")
+KINDS: Final = ("task", "rest")
+
+
+@dataclass(frozen=True)
+class SubjectData:
+    """Everything a store keeps of one subject.
+
+    Args:
+        responses: float32 (trials, voxels), as measured; read by rows, so it may lie on disk.
+        trials: One row for each response, with `TRIAL_COLUMNS`. `stimulus` is the picture's id
+            ("" for rest), `split` is "train" or "test" ("" for rest), `onset` is in seconds.
+        ijk: int32 (voxels, 3), where each voxel lies in the volume.
+        affine: (4, 4), voxel indices to millimetres.
+        shape: The volume's size in voxels.
+        rois: bool (voxels,) by name of the region.
+        quality: float32 (voxels,) by name, such as "noise_ceiling" or "snr".
+        units: Of the responses, such as "z" or "beta".
+        space: The coordinate system of `affine`, such as "T1w".
+        tr: Repetition time in seconds; NaN where it is unknown.
+    """
+
+    responses: Rows
+    trials: pd.DataFrame
+    ijk: npt.NDArray[np.int32]
+    affine: npt.NDArray[np.float64]
+    shape: tuple[int, int, int]
+    rois: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    quality: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    units: str = "z"
+    space: str = "native"
+    tr: float = float("nan")
+
+
+@dataclass(frozen=True)
+class StimulusData:
+    """The pictures that were shown.
+
+    Args:
+        images: uint8 (stimuli, height, width, 3); read by rows, so it may lie on disk.
+        ids: One unique id for each picture; trials refer to it.
+        labels: The class that n-way accuracy scores, such as "red circle".
+        categories: A coarser group, such as "circle".
+    """
+
+    images: Rows
+    ids: list[str]
+    labels: list[str]
+    categories: list[str]
+
+
+def check_root(file: h5py.File, where: str) -> None:
+    """Raise StoreError unless the file is a VoxelStore of this version."""
+    found = file.attrs.get("format")
+    if found is None or _plain(found) != FORMAT:
+        raise StoreError(
+            f"{where} is an HDF5 file of format {_plain(found)!r}",
+            f"format {FORMAT!r}",
+            "write it with `mindvis prepare`",
+        )
+    version = file.attrs.get("version")
+    if version is None or _plain(version) != SCHEMA_VERSION:
+        raise StoreError(
+            f"{where} is a store of version {_plain(version)}",
+            f"version {SCHEMA_VERSION}",
+            "prepare it again with this version of mindvis",
+        )
+    if "subjects" not in file or not len(file["subjects"]):
+        raise StoreError(f"{where} holds no subjects", remedy="run `mindvis prepare` again")
+
+
+def check_subject(group: h5py.Group, name: str, known: set[str] | None, where: str) -> None:
+    """Raise StoreError where the parts of one subject are missing or disagree in size.
+
+    Args:
+        group: `/subjects/<name>`.
+        name: The subject.
+        known: Ids of the stored pictures; None where the store has none.
+        where: The file, for the message.
+    """
+    responses = _member(group, "responses", f"subject {name}", where)
+    if responses.ndim != 2 or responses.dtype != np.float32 or 0 in responses.shape:
+        raise StoreError(
+            f"responses of subject {name} in {where} are {responses.dtype} {responses.shape}",
+            "float32 (trials, voxels) with at least one of each",
+        )
+    trials, voxels = responses.shape
+    sizes: dict[str, tuple[int, ...]] = {f"trials/{column}": (trials,) for column in TRIAL_COLUMNS}
+    sizes |= {"voxels/ijk": (voxels, 3), "voxels/affine": (4, 4), "voxels/shape": (3,)}
+    for folder in ("rois", "quality"):
+        sizes |= {f"{folder}/{key}": (voxels,) for key in group.get(folder, ())}
+    for part, shape in sizes.items():
+        _check_shape(
+            _member(group, part, f"subject {name}", where), shape, f"{part} of {name}", where
+        )
+    _check_values(group, name, known, where)
+
+
+def check_stimuli(group: h5py.Group, where: str) -> set[str]:
+    """Raise StoreError unless pictures, ids, labels and categories fit; returns the ids."""
+    images = _member(group, "images", "stimuli", where)
+    if images.ndim != 4 or images.dtype != np.uint8 or images.shape[-1] != 3:
+        raise StoreError(
+            f"stimuli/images in {where} are {images.dtype} {images.shape}",
+            "uint8 (stimuli, height, width, 3)",
+        )
+    for part in ("id", "label", "category"):
+        column = _member(group, part, "stimuli", where)
+        _check_shape(column, (len(images),), f"stimuli/{part}", where)
+    ids = texts(group["id"])
+    check_unique(ids, f"stimuli/id in {where}")
+    return set(ids)
+
+
+def check_unique(ids: Iterable[str], what: str) -> None:
+    """Raise StoreError that names the first id which occurs twice."""
+    seen: set[str] = set()
+    for name in ids:
+        if name in seen:
+            raise StoreError(f"{what} has {name!r} twice", "unique ids")
+        seen.add(name)
+
+
+def _member(group: h5py.Group, part: str, owner: str, where: str) -> h5py.Dataset:
+    member = group.get(part)
+    if not isinstance(member, h5py.Dataset):
+        raise StoreError(
+            f"{owner} in {where} has no dataset {part!r}", remedy="prepare the store again"
+        )
+    return member
+
+
+def _check_shape(dataset: h5py.Dataset, shape: tuple[int, ...], what: str, where: str) -> None:
+    if dataset.shape != shape:
+        raise StoreError(f"{what} in {where} has shape {dataset.shape}", f"{shape}")
+
+
+def _check_values(group: h5py.Group, name: str, known: set[str] | None, where: str) -> None:
+    for column, choices in (("split", SPLITS), ("kind", KINDS)):
+        for value in set(texts(group[f"trials/{column}"])) - set(choices):
+            raise StoreError(
+                f"trials/{column} of subject {name} in {where} has the value {value!r}",
+                f"one of {', '.join(repr(choice) for choice in choices)}",
+            )
+    ijk, shape = read(group["voxels/ijk"]), read(group["voxels/shape"])
+    if (ijk < 0).any() or (ijk >= shape).any():
+        raise StoreError(
+            f"voxels/ijk of subject {name} in {where} reach to {ijk.max(0).tolist()}",
+            f"indices inside the volume of shape {shape.tolist()}",
+        )
+    if known is not None:
+        used = set(texts(group["trials/stimulus"])) - {""}
+        for stimulus in sorted(used - known)[:1]:
+            raise StoreError(
+                f"{len(used - known)} stimuli in the trials of subject {name} in {where} have no "
+                f"picture, {stimulus!r} the first",
+                "every stimulus to be in /stimuli/id",
+            )
+
+
+def _plain(value: Any) -> Any:
+    """An HDF5 attribute as a Python value."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value.item() if isinstance(value, np.generic) else value
