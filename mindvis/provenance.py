@@ -1,4 +1,4 @@
-"""Where a result comes from: configuration, software and machine, and checksums of what was read."""
+"""Where a result comes from: configuration, software, machine, checksums of what was read."""
 
 import json
 import os
@@ -40,7 +40,7 @@ LINEAGE = "lineage.json"
 
 
 def software_versions() -> dict[str, str]:
-    """Versions of mindvis, Python and the libraries it stands on; those that are absent are left out."""
+    """Versions of mindvis, Python and the libraries it stands on; absent ones are left out."""
     found = {"mindvis": mindvis.__version__, "python": platform.python_version()}
     for name in SOFTWARE:
         try:
@@ -155,7 +155,7 @@ def read_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write_lineage(directory: str | os.PathLike[str], **facts: Any) -> None:
-    """Write `lineage.json` into a model folder: what the model was trained on, for whoever uses it."""
+    """Write `lineage.json` into a model folder: what the model was trained on."""
     write_json(Path(directory) / LINEAGE, {"transductive": False, **facts})
 
 
