@@ -1,0 +1,117 @@
+"""Judges are read from a folder, prepare pictures as they were trained, and name what they lack."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from mindvis.errors import CheckpointError
+from mindvis.files import sha256
+from mindvis.metrics.features import Judge, weights_digest
+
+LABELS = ["red circle", "blue <square>", "green star", "grey cross", "black heart"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessorPil
+
+    path = tmp_path_factory.mktemp("judge")
+    torch.manual_seed(0)
+    names = dict(enumerate(LABELS))
+    config = ResNetConfig(
+        hidden_sizes=[8, 12], depths=[1, 1], embedding_size=8, layer_type="basic", id2label=names
+    )
+    ResNetForImageClassification(config).save_pretrained(path)
+    processor = ViTImageProcessorPil(
+        size={"height": 24, "width": 20},
+        resample=2,
+        image_mean=[0.4, 0.5, 0.6],
+        image_std=[0.3] * 3,
+    )
+    processor.save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def pictures(rng):
+    return rng.integers(0, 256, (7, 32, 28, 3), dtype=np.uint8)
+
+
+def test_probabilities_are_a_softmax_over_prepared_pictures(folder, pictures):
+    judge = Judge.load(folder)
+    got = judge.probabilities(pictures, batch_size=3)
+    assert got.shape == (7, 5)
+    assert got.dtype == torch.float64
+    prepared = []
+    for picture in pictures:
+        small = np.asarray(Image.fromarray(picture).resize((20, 24), Image.Resampling.BILINEAR))
+        prepared.append((small / 255 - [0.4, 0.5, 0.6]) / 0.3)
+    pixels = torch.tensor(np.stack(prepared)).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        expected = judge.model(pixel_values=pixels).logits.double().softmax(-1)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_probabilities_do_not_depend_on_the_batch(folder, pictures):
+    judge = Judge.load(folder)
+    whole, parts = judge.probabilities(pictures), judge.probabilities(list(pictures), batch_size=2)
+    torch.testing.assert_close(whole, parts, rtol=1e-5, atol=1e-7)
+    assert judge.probabilities(pictures[:0]).shape == (0, 5)
+
+
+def test_classes_are_found_by_name(folder):
+    judge = Judge.load(folder)
+    assert judge.labels == tuple(LABELS)
+    assert judge.class_numbers(["Green star", " black heart", "dog"]).tolist() == [2, 4, -1]
+
+
+def test_digest_is_that_of_the_weights(folder, tmp_path):
+    assert Judge.load(folder).digest == sha256(folder / "model.safetensors")
+    weights = load_file(folder / "model.safetensors")
+    for part, names in enumerate((list(weights)[:3], list(weights)[3:])):
+        save_file({name: weights[name] for name in names}, tmp_path / f"part{part}.safetensors")
+    before = weights_digest(tmp_path)
+    weights[names[0]] += 1
+    save_file({name: weights[name] for name in names}, tmp_path / "part1.safetensors")
+    assert weights_digest(tmp_path) != before
+
+
+def test_a_run_folder_stands_for_its_model(folder, tmp_path):
+    run = tmp_path / "judge-run"
+    run.mkdir()
+    (run / "model").symlink_to(folder)
+    assert Judge.load(run).name == "judge-run"
+
+
+def test_a_folder_without_a_judge_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no judge in .*nowhere; expected a transformers"):
+        Judge.load(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"lacks \*.safetensors and preprocessor_config.json"):
+        Judge.load(tmp_path)
+
+
+def test_a_folder_with_another_model_is_refused(folder, tmp_path):
+    for name in ("model.safetensors", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-thing"}))
+    with pytest.raises(CheckpointError, match=r"cannot be read: .*no-such-thing"):
+        Judge.load(tmp_path)
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"half a file")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        Judge.load(tmp_path)
+
+
+def test_a_judge_without_its_last_layer_is_refused(folder, tmp_path):
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("classifier")}
+    save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lack 2 of the model's, classifier\.1\.bias"):
+        Judge.load(tmp_path)
