@@ -1,0 +1,290 @@
+"""From stored responses to what a network reads: choose and order voxels, standardise, pad."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mindvis.errors import DataError, one_of
+from mindvis.files import write_json
+
+Padding = Literal["zero", "wrap", "legacy"]
+Standardise = Literal["voxel", "global", "none"]
+FILE_NAME: Final = "preprocessing.json"
+Float = npt.NDArray[np.float32]
+# A deviation this small beside the mean is rounding: the voxel is constant.
+CONSTANT: Final = 1e-6
+
+
+class Moments:
+    """Mean and variance of each voxel, gathered block by block in float64.
+
+    Blocks are joined by the pairwise update of Chan, Golub and LeVeque (1983), which loses no
+    digits to large means.
+
+    Args:
+        blocks: Arrays (rows, voxels), together the rows to describe.
+    """
+
+    def __init__(self, blocks: Iterable[npt.ArrayLike]) -> None:
+        self.count = 0
+        self.mean: npt.NDArray[np.float64] = np.zeros(0)
+        self.squares: npt.NDArray[np.float64] = np.zeros(0)
+        for block in blocks:
+            self.update(np.asarray(block, dtype=np.float64))
+        if not self.count:
+            raise DataError("there are no rows to standardise by", "at least one training row")
+
+    def update(self, block: npt.NDArray[np.float64]) -> None:
+        """Add rows."""
+        mean = block.mean(axis=0)
+        squares = ((block - mean) ** 2).sum(axis=0)
+        total = self.count + len(block)
+        if not self.count:
+            self.mean, self.squares = mean, squares
+        else:
+            shift = mean - self.mean
+            self.mean = self.mean + shift * len(block) / total
+            self.squares = self.squares + squares + shift**2 * self.count * len(block) / total
+        self.count = total
+
+    @property
+    def variance(self) -> npt.NDArray[np.float64]:
+        """Of each voxel over all rows (divided by their number)."""
+        return self.squares / self.count
+
+
+@dataclass(frozen=True)
+class VoxelTransform:
+    """One subject's way from stored responses to a vector of the model's length.
+
+    Args:
+        columns: Stored voxels in the order the model reads them; with "legacy" padding some twice.
+        mean: Subtracted, of each column.
+        std: Divided by, of each column; a column with 0 was constant and gives 0.
+        length: Of the result; at least the number of columns.
+        padding: What follows the columns: zeros, or the vector from its start ("wrap", "legacy").
+        num_stored: Voxels of the store, which the input must have.
+        subject: For messages.
+    """
+
+    columns: npt.NDArray[np.intp]
+    mean: Float
+    std: Float
+    length: int
+    padding: Padding
+    num_stored: int
+    subject: str = "of this model"
+
+    def __post_init__(self) -> None:
+        if self.length < len(self.columns):
+            raise DataError(
+                f"subject {self.subject} has {len(self.columns)} voxels, the model reads "
+                f"{self.length}",
+                remedy="choose a smaller ROI, or pretrain with a larger `length`",
+            )
+
+    @property
+    def valid(self) -> npt.NDArray[np.bool_]:
+        """Which entries of the result are measured voxels; all of them when wrapped."""
+        return (np.arange(self.length) < len(self.columns)) | (self.padding != "zero")
+
+    def __call__(self, responses: npt.ArrayLike) -> Float:
+        """Transform responses (..., num_stored) to float32 (..., length).
+
+        Raises:
+            DataError: Another number of voxels, or values that are not finite.
+        """
+        stored = np.asarray(responses, dtype=np.float32)
+        if stored.shape[-1:] != (self.num_stored,):
+            raise DataError(
+                f"responses of shape {stored.shape} for subject {self.subject}",
+                f"{self.num_stored} voxels in the last axis",
+            )
+        chosen = stored[..., self.columns]
+        self._check_finite(chosen)
+        scale = np.divide(1, self.std, out=np.zeros_like(self.std), where=self.std > 0)
+        return pad((chosen - self.mean) * scale, self.length, self.padding)
+
+    def _check_finite(self, chosen: Float) -> None:
+        bad = ~np.isfinite(chosen)
+        if bad.any():
+            voxels = np.unique(self.columns[bad.reshape(-1, bad.shape[-1]).any(axis=0)])
+            raise DataError(
+                f"{len(voxels)} voxels of subject {self.subject} are NaN or infinite, stored voxel "
+                f"{voxels[0]} the first",
+                "finite responses",
+                "choose a ROI without them, or prepare the store with a smaller mask",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; float32 survives the way there and back."""
+        arrays = {name: getattr(self, name).tolist() for name in ("columns", "mean", "std")}
+        return {**arrays, **{name: getattr(self, name) for name in _PLAIN}}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "VoxelTransform":
+        """The inverse of `to_dict`."""
+        return cls(
+            columns=np.array(content["columns"], dtype=np.intp),
+            mean=np.array(content["mean"], dtype=np.float32),
+            std=np.array(content["std"], dtype=np.float32),
+            **{name: content[name] for name in _PLAIN},
+        )
+
+
+_PLAIN: Final = ("length", "padding", "num_stored", "subject")
+
+
+def padded_length(voxels: int, patch_size: int, padding: Padding) -> int:
+    """Voxels rounded up to whole patches.
+
+    "legacy" adds a whole patch where none is missing, as MinD-Vis does.
+    """
+    missing = -voxels % patch_size
+    return voxels + (missing or (patch_size if padding == "legacy" else 0))
+
+
+def pad(values: Float, length: int, padding: Padding) -> Float:
+    """Lengthen (..., n) to (..., length) by zeros or by repeating the vector from its start."""
+    count = values.shape[-1]
+    if padding == "zero":
+        out = np.zeros((*values.shape[:-1], length), dtype=np.float32)
+        out[..., :count] = values
+        return out
+    return np.take(values, np.arange(length) % count, axis=-1).astype(np.float32, copy=False)
+
+
+def fit_transform(
+    moments: Moments,
+    columns: npt.ArrayLike,
+    *,
+    standardise: Standardise = "voxel",
+    padding: Padding = "zero",
+    patch_size: int = 16,
+    length: int | None = None,
+    subject: str = "of this model",
+) -> VoxelTransform:
+    """A transform from the moments of the training rows.
+
+    Args:
+        moments: Of all stored voxels, over training rows alone.
+        columns: Stored voxels to keep, in order.
+        standardise: Each voxel by its own mean and deviation, all by one ("global"), or not.
+        padding: See `VoxelTransform`.
+        patch_size: Voxels of a patch.
+        length: Of the result; None for the shortest that holds whole patches.
+        subject: For messages.
+
+    Returns:
+        The transform. With "legacy" padding, "global" counts repeated voxels twice, as MinD-Vis
+        does.
+    """
+    kept = np.asarray(columns, dtype=np.intp)
+    shortest = padded_length(len(kept), patch_size, padding)
+    if padding == "legacy":
+        kept = kept[np.arange(shortest) % len(kept)]
+    mean, variance = moments.mean[kept], moments.variance[kept]
+    if standardise == "global":
+        centre = mean.mean()
+        variance = np.full_like(mean, (variance + (mean - centre) ** 2).mean())
+        mean = np.full_like(mean, centre)
+    std = np.sqrt(variance)
+    std[std <= CONSTANT * np.abs(mean)] = 0
+    if standardise == "none":
+        mean, std = np.zeros_like(mean), np.ones_like(std)
+    return VoxelTransform(
+        columns=kept,
+        mean=mean.astype(np.float32),
+        std=std.astype(np.float32),
+        length=shortest if length is None else length,
+        padding=padding,
+        num_stored=len(moments.mean),
+        subject=subject,
+    )
+
+
+def average_repeats(responses: npt.ArrayLike, stimuli: Sequence[str]) -> tuple[Float, list[str]]:
+    """Mean response to each stimulus.
+
+    Args:
+        responses: (rows, voxels).
+        stimuli: The stimulus of each row.
+
+    Returns:
+        float32 (stimuli, voxels) and the stimuli, in the order of their first row.
+    """
+    rows = np.asarray(responses, dtype=np.float32)
+    place = {name: position for position, name in enumerate(dict.fromkeys(stimuli))}
+    group = np.array([place[name] for name in stimuli], dtype=np.intp)
+    total = np.zeros((len(place), *rows.shape[1:]), dtype=np.float64)
+    np.add.at(total, group, rows)
+    count = np.bincount(group, minlength=len(place)).reshape(-1, *[1] * (rows.ndim - 1))
+    return (total / count).astype(np.float32), list(place)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Everything between the store and the model, for every subject; saved with the model.
+
+    Args:
+        patch_size: Voxels of a patch.
+        length: Voxels the model reads, the same for all subjects.
+        subjects: The transform of each subject.
+        settings: How it was made (order, roi, standardise), for the reader.
+        transductive: Whether the model has seen test responses, without their pictures.
+    """
+
+    patch_size: int
+    length: int
+    subjects: dict[str, VoxelTransform]
+    settings: dict[str, str] = field(default_factory=dict)
+    transductive: bool = False
+
+    def __getitem__(self, subject: str) -> VoxelTransform:
+        if subject not in self.subjects:
+            raise DataError(
+                f"the model knows no subject {subject!r}",
+                one_of("the subject", subject, self.subjects),
+            )
+        return self.subjects[subject]
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write `preprocessing.json` into a folder."""
+        content = {name: value for name, value in vars(self).items() if name != "subjects"}
+        subjects = {name: transform.to_dict() for name, transform in self.subjects.items()}
+        write_json(Path(directory) / FILE_NAME, {**content, "subjects": subjects})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Preprocessing":
+        """Read it from the file, a model's folder, or a run's folder.
+
+        Raises:
+            DataError: There is none, or it is damaged.
+        """
+        file = _find(Path(path))
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            subjects = {
+                name: VoxelTransform.from_dict(value)
+                for name, value in content.pop("subjects").items()
+            }
+            return cls(subjects=subjects, **content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"{file} is damaged ({error})", remedy="export the model again"
+            ) from error
+
+
+def _find(path: Path) -> Path:
+    for file in (path, path / FILE_NAME, path / "model" / FILE_NAME):
+        if file.is_file():
+            return file
+    raise DataError(
+        f"{path} holds no {FILE_NAME}", "the folder of a run or of a saved model, or the file"
+    )
