@@ -1,0 +1,87 @@
+"""Which score is which: names, protocol ids, direction and chance of everything that is reported.
+
+Numbers of different protocols are different quantities; every reported value carries its id.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+PROTOCOLS = {
+    "mindvis-nway": "n-way top-k accuracy of a classifier on decoded pictures, exact over all sets "
+    "of distractors; the right class is the classifier's own first choice for the true picture",
+    "mindvis-nway-true-label": "the same, the right class being the label of the stimulus; only "
+    "stimuli whose label the classifier knows",
+    "pixel-correlation": "Pearson correlation over all pixels and channels",
+    "ssim-skimage": "structural similarity with scikit-image's defaults: uniform 7 x 7 windows "
+    "inside the picture, sample covariance, data range 1, mean over channels",
+    "mse": "mean squared error of pictures in [0, 1]",
+    "mindvis-pairwise": "share of the other stimuli that a decoded picture resembles less than its "
+    "own; ties count one half",
+}
+
+N_WAY = "n_way"
+N_WAY_TRUE_LABEL = "n_way_true_label"
+PIXEL_CORRELATION = "pixel_correlation"
+SSIM = "ssim"
+MSE = "mse"
+TWO_WAY = {
+    PIXEL_CORRELATION: "two_way_pixel_correlation",
+    SSIM: "two_way_ssim",
+    MSE: "two_way_mse",
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One reported score.
+
+    Args:
+        name: Its key in `metrics.json` and its column in `per_sample.csv`.
+        title: What people read.
+        protocol: Key of `PROTOCOLS`.
+        better: Which direction is better.
+        chance: Expected score of a decoder that knows nothing; None where it depends on the
+            pictures, and the shuffled control says it.
+        judged: Whether it needs a judge.
+    """
+
+    name: str
+    title: str
+    protocol: str
+    better: Literal["higher", "lower"] = "higher"
+    chance: float | None = None
+    judged: bool = False
+
+    @property
+    def sign(self) -> float:
+        """Factor that makes larger better."""
+        return 1.0 if self.better == "higher" else -1.0
+
+
+def metrics_of(n_way: int = 50, top_k: int = 1) -> tuple[Metric, ...]:
+    """Every metric that `mindvis evaluate` reports, the headline first.
+
+    Args:
+        n_way: Candidates of one n-way question.
+        top_k: Answers that the judge may give.
+
+    >>> metrics_of(10, 2)[0].title, metrics_of(10, 2)[0].chance
+    ('10-way top-2', 0.2)
+    """
+    title, chance = f"{n_way}-way top-{top_k}", top_k / n_way
+    return (
+        Metric(N_WAY, title, "mindvis-nway", chance=chance, judged=True),
+        Metric(
+            N_WAY_TRUE_LABEL,
+            f"{title}, true label",
+            "mindvis-nway-true-label",
+            chance=chance,
+            judged=True,
+        ),
+        Metric(PIXEL_CORRELATION, "Pixel correlation", "pixel-correlation"),
+        Metric(SSIM, "SSIM", "ssim-skimage"),
+        Metric(MSE, "MSE", "mse", better="lower"),
+        Metric(TWO_WAY[PIXEL_CORRELATION], "2-way, correlation", "mindvis-pairwise", chance=0.5),
+        Metric(TWO_WAY[SSIM], "2-way, SSIM", "mindvis-pairwise", chance=0.5),
+        Metric(TWO_WAY[MSE], "2-way, MSE", "mindvis-pairwise", chance=0.5),
+    )
