@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
 
 from mindvis.errors import CheckpointError, ConfigError
 from mindvis.seeding import torch_generator
@@ -91,6 +92,12 @@ class BrainTask(LightningModule):
     def item_generators(self, purpose: str, items: Tensor) -> Iterator[torch.Generator]:
         """One generator for each item of a validation batch, the same at every epoch."""
         return (torch_generator(self.seed, purpose, item) for item in items.tolist())
+
+    def training_pictures(self) -> Iterator[Batch]:
+        """Batches of all training items once, in the order of the data set, on the CPU."""
+        loader = self.trainer.train_dataloader
+        size = loader.batch_size or 64
+        return iter(DataLoader(loader.dataset, batch_size=size, collate_fn=loader.collate_fn))
 
     # -- optimisation -----------------------------------------------------------------------
 

@@ -31,6 +31,8 @@ def warmup_cosine(step: int, *, total: int, warmup: int, floor: float = 0.0) -> 
 def decays(name: str, parameter: nn.Parameter) -> bool:
     """Whether weight decay applies: to matrices and kernels, not biases, norms, learned tokens."""
     leaf = name.rsplit(".", 1)[-1]
+    if ".empty." in name:
+        return False
     return parameter.ndim > 1 and not any(word in leaf for word in NO_DECAY)
 
 
