@@ -1,0 +1,124 @@
+"""`mindvis prepare arrays`: somebody's own arrays of responses and pictures into a VoxelStore."""
+
+from pathlib import Path
+
+from mindvis.console import say
+from mindvis.data.writer import write_store
+from mindvis.errors import ConfigError
+from preprocessing.formats import load_arrays
+from preprocessing.orientation import Layout, Scale
+from preprocessing.tables import ImageOptions, Section, subject_data, trial_table
+from preprocessing.write import store_attributes
+
+
+def prepare_arrays(
+    source: str,
+    store: str,
+    subject: str = "sub-01",
+    responses: str | None = None,
+    images: str | None = None,
+    index: str | None = None,
+    labels: str | None = None,
+    split: str | None = None,
+    test_values: list[str] | None = None,
+    train_responses: str | None = None,
+    train_images: str | None = None,
+    train_index: str | None = None,
+    train_labels: str | None = None,
+    test_responses: str | None = None,
+    test_images: str | None = None,
+    test_index: str | None = None,
+    test_labels: str | None = None,
+    first_index: int = 0,
+    image_layout: Layout = "hwc",
+    image_shape: list[int] | None = None,
+    image_scale: Scale = "auto",
+    image_size: int | None = None,
+    label_names: dict[str, str] | None = None,
+    rois: list[str] | None = None,
+    coordinates: str | None = None,
+    tr: float | None = None,
+    dataset: str | None = None,
+    licence: str = "",
+    citation: str = "",
+) -> None:
+    """Prepare arrays of a .npz, .mat or .h5 file: responses, pictures, classes, and the split.
+
+    Either one array of responses and one that says which trials are for the test, or separate
+    arrays for training and test. Equal pictures are one stimulus, so repeats need no extra array.
+
+    Args:
+        source: The file.
+        store: File to write; subjects that it already holds stay, this one is replaced.
+        subject: Name of the subject.
+        responses: Key of the responses of all trials, (trials, voxels).
+        images: Key of the pictures, one for each trial, or for each number of `index`.
+        index: Key of the number of each trial's picture.
+        labels: Key of the class, one for each trial.
+        split: Key of the split of each trial.
+        test_values: Values of `split` that mean test; [test] by default.
+        train_responses: Key of the training responses, where they are apart.
+        train_images: Key of the training pictures.
+        train_index: Key of the number of each training trial's picture.
+        train_labels: Key of the class of each training trial.
+        test_responses: Key of the test responses.
+        test_images: Key of the test pictures.
+        test_index: Key of the number of each test trial's picture.
+        test_labels: Key of the class of each test trial.
+        first_index: Number of the first picture: 0, or 1 in MATLAB.
+        image_layout: Order of the axes of the pictures: (n, height, width[, channels]),
+            (n, channels, height, width), MATLAB's (height, width[, channels], n), or flat pictures,
+            written row by row or (MATLAB) column by column.
+        image_shape: Height, width[, channels] of flat pictures; square and grey by default.
+        image_scale: Range of the values; found out by default.
+        image_size: Side in pixels of the stored pictures (centre square); by default as they are.
+        label_names: Names for the values of the labels, such as {"1": "six", "2": "nine"}.
+        rois: Keys of ROI masks, one value for each voxel; above zero is inside.
+        coordinates: Key of voxel indices, (voxels, 3).
+        tr: Repetition time in seconds, where it is known.
+        dataset: Name of the data set; the file's name by default.
+        licence: Its licence.
+        citation: How to cite it.
+
+    Raises:
+        SourceError: If the arrays are missing or do not fit each other.
+    """
+    options = {k: v for k, v in locals().items() if k != "store"}
+    path = Path(source)
+    options["source"] = path.name
+    sections = chosen_sections(
+        Section(split or "train", responses or "", images, index, labels),
+        Section("train", train_responses or "", train_images, train_index, train_labels),
+        Section("test", test_responses or "", test_images, test_index, test_labels),
+    )
+    extra = [key for key in [split, coordinates, *(rois or ())] if key]
+    arrays = load_arrays(path, [*(key for s in sections for key in s.named()), *extra])
+    shape = tuple(image_shape) if image_shape else None
+    how = ImageOptions(image_layout, shape, image_scale, image_size)
+    names, tests = label_names or {}, test_values or ["test"]
+    trials, stimuli = trial_table(sections, arrays, how, names, tests, first_index)
+    data = subject_data(sections, arrays, trials, rois or [], coordinates, tr)
+    facts = {"dataset": dataset or path.stem, "licence": licence, "citation": citation}
+    write_store(store, [(subject, data)], stimuli, store_attributes(facts, options, [path]))
+    counts = trials["split"].value_counts()
+    say(
+        f"{subject}: {counts.get('train', 0)} train and {counts.get('test', 0)} test trials, "
+        f"{data.ijk.shape[0]} voxels, {len(stimuli.ids) if stimuli else 0} pictures"
+    )
+
+
+def chosen_sections(whole: Section, train: Section, test: Section) -> list[Section]:
+    """The sections whose responses are named.
+
+    Raises:
+        ConfigError: If none are, or one array and separate ones at once.
+    """
+    apart = [section for section in (train, test) if section.responses]
+    if bool(whole.responses) == bool(apart):
+        found = "no responses are" if not apart else "--responses and --train_responses are both"
+        raise ConfigError(
+            f"{found} named",
+            "the key of one array of responses, or of training and test responses",
+            "give --responses, or --train_responses and --test_responses",
+        )
+    return apart or [whole]

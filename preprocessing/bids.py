@@ -1,0 +1,167 @@
+"""`mindvis prepare bids`: a BIDS data set, raw or preprocessed by fMRIPrep, into a VoxelStore."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from mindvis.console import say
+from mindvis.data.schema import SubjectData
+from mindvis.data.writer import write_store
+from preprocessing.events import EventOptions, TestOptions, assign_splits
+from preprocessing.layout import find_scans, find_subjects, read_json
+from preprocessing.pictures import gather_stimuli
+from preprocessing.plan import SignalOptions, plan_run
+from preprocessing.signal import CleaningOptions, ResponseOptions
+from preprocessing.subject import SubjectPlan, plan_subject, run_parts, subject_data, summary
+from preprocessing.write import parts_folder, remove_parts, run_jobs, store_attributes
+
+
+def prepare_bids(
+    source: str,
+    store: str,
+    subjects: str | list[str] | None = None,
+    derivatives: str | None = None,
+    space: str | None = None,
+    tasks: list[str] | None = None,
+    rest_tasks: list[str] | None = None,
+    mask: str | None = None,
+    rois: str | None = None,
+    voxels: Literal["mask", "rois"] = "mask",
+    response: Literal["average", "lsa", "lss"] = "average",
+    lag_start: float = 4.0,
+    lag_end: float = 8.0,
+    hrf_model: Literal["glover", "spm"] = "glover",
+    detrend: bool = True,
+    high_pass: float | None = 0.008,
+    standardise: bool = True,
+    confounds: str | list[str] = "motion",
+    rest_window: float = 8.0,
+    nan: Literal["refuse", "drop"] = "refuse",
+    stimulus_column: str | None = "stim_file",
+    stimulus_root: str = "stimuli",
+    label_column: str | None = "label",
+    category_column: str | None = "category",
+    conditions: list[str] | None = None,
+    split_column: str | None = "split",
+    test: Literal["none", "repeated", "runs"] = "none",
+    test_repeats: int = 2,
+    test_runs: list[int] | None = None,
+    image_size: int | None = None,
+    n_jobs: int = 1,
+) -> None:
+    """Prepare a BIDS data set: one response for each trial and rest window, voxel by voxel.
+
+    A run is read a few volumes at a time, cleaned, and reduced to its responses, which wait in
+    STORE.parts until all runs are done; a command that was killed goes on from there when it is
+    given again, and writes the same bytes.
+
+    Args:
+        source: BIDS folder with sub-*/, and with the event tables.
+        store: File to write; subjects that it already holds and are not prepared now stay.
+        subjects: Such as sub-01,sub-02; all by default.
+        derivatives: Folder of preprocessed images, relative to source, such as
+            derivatives/fmriprep; the raw images by default.
+        space: `space-` entity of the preprocessed images, such as T1w.
+        tasks: Tasks to prepare; all by default.
+        rest_tasks: Tasks in which nothing was shown; [rest] by default.
+        mask: Brain mask: a file or pattern relative to source, {subject} and {session} filled in;
+            by default *_desc-brain_mask.nii.gz among the derivatives, one a run or a subject.
+        rois: ROI masks: a folder or pattern, likewise, or "none"; by default all
+            *_mask.nii.gz with an entity label- among the derivatives.
+        voxels: Store the voxels of the brain mask, or those of them that lie in an ROI.
+        response: Average of volumes, or betas of a GLM with a regressor for each trial (lsa), or of
+            one GLM for each trial (lss).
+        lag_start: First moment of the average, in seconds after onset.
+        lag_end: End of the average, exclusive, in seconds after onset.
+        hrf_model: Haemodynamic response of the GLMs.
+        detrend: Remove a straight line from each voxel of each run.
+        high_pass: Remove slower drifts, in hertz; null keeps them.
+        standardise: Bring each voxel of each run to mean 0 and standard deviation 1.
+        confounds: Columns of *_desc-confounds_timeseries.tsv to regress out, such as
+            "[trans_*, a_comp_cor_0*]"; motion (six columns, where there is such a file), or none.
+        rest_window: Length of the windows over which rest volumes are averaged, in seconds.
+        nan: Refuse voxels with NaN, or drop them from all runs of the subject.
+        stimulus_column: Column of the events that names the picture; null prepares without them.
+        stimulus_root: Folder of the pictures, relative to source.
+        label_column: Column of the class; without it `trial_type` is the class.
+        category_column: Column of a coarser group; without it the class.
+        conditions: Keep trials of these `trial_type`s alone.
+        split_column: Column that says train or test; events without it follow `test`.
+        test: Test trials where no column says it: none, those of repeated pictures, or whole runs.
+        test_repeats: From so many trials of one subject on, a picture is repeated.
+        test_runs: Numbers of the test runs.
+        image_size: Side in pixels of the stored pictures (centre square); by default as they are.
+        n_jobs: Runs to process at the same time; -1 for one a core.
+
+    Raises:
+        SourceError: If something in the source is missing, malformed or contradictory.
+    """
+    options = {k: v for k, v in locals().items() if k not in {"store", "n_jobs"}}
+    options["source"] = Path(source).resolve().name
+    root, target = Path(source), Path(store)
+    signal = SignalOptions(
+        cleaning=CleaningOptions(detrend, high_pass, standardise),
+        response=ResponseOptions(response, lag_start, lag_end, hrf_model),
+        rest_window=rest_window,
+        confounds=confounds,
+        nan=nan,
+    )
+    events = EventOptions(
+        stimulus_column or None, label_column, category_column, split_column, conditions
+    )
+    images = root / derivatives if derivatives else root
+    plans = []
+    for name in find_subjects(images, subjects):
+        scans = find_scans(
+            images, name, space=space, tasks=tasks, rest_tasks=rest_tasks or ["rest"]
+        )
+        runs = [
+            plan_run(scan, list(dict.fromkeys([images, root])), signal, events) for scan in scans
+        ]
+        plans.append(plan_subject(root, images, runs, mask, rois, voxels))
+    assign_splits([p.trials for p in plans], TestOptions(test, test_repeats, test_runs or ()))
+    write_plans(
+        plans, root, target, signal, [root / stimulus_root, root], image_size, options, n_jobs
+    )
+
+
+def write_plans(
+    plans: Sequence[SubjectPlan],
+    source: Path,
+    target: Path,
+    signal: SignalOptions,
+    picture_roots: Sequence[Path],
+    image_size: int | None,
+    options: dict[str, Any],
+    n_jobs: int,
+) -> None:
+    """Process all runs and write the store."""
+    everything = pd.concat([plan.trials for plan in plans])
+    stimuli, pictures = gather_stimuli(everything, picture_roots, image_size)
+    jobs = {plan.name: run_parts(plan, signal, parts_folder(target)) for plan in plans}
+    run_jobs([job for each in jobs.values() for job in each], n_jobs, "runs")
+
+    def subjects() -> Iterator[tuple[str, SubjectData]]:
+        for plan in plans:
+            yield plan.name, subject_data(plan, jobs[plan.name], signal)
+
+    files = [p for plan in plans for p in [*plan.files, *(f for r in plan.runs for f in r.files)]]
+    attributes = store_attributes(dataset_facts(source), options, [*files, *pictures])
+    write_store(target, subjects(), stimuli, attributes)
+    remove_parts(target)
+    for plan in plans:
+        say(summary(plan))
+
+
+def dataset_facts(source: Path) -> dict[str, str]:
+    """Name, licence and citation from dataset_description.json, as far as they are there."""
+    path = source / "dataset_description.json"
+    content = read_json(path) if path.is_file() else {}
+    citation = content.get("HowToAcknowledge") or content.get("DatasetDOI") or ""
+    return {
+        "dataset": str(content.get("Name") or source.resolve().name),
+        "licence": str(content.get("License") or ""),
+        "citation": str(citation),
+    }

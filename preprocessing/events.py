@@ -1,0 +1,245 @@
+"""Event tables: which rows are trials, what was shown, and which trials are kept for the test."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from warnings import warn
+
+import numpy as np
+import pandas as pd
+
+from mindvis.data.schema import TRIAL_COLUMNS
+from mindvis.errors import SourceError
+from preprocessing.layout import Scan
+from preprocessing.pictures import picture_id
+from preprocessing.signal import Floats, window_width
+
+_MISSING = frozenset({"", "n/a", "nan", "NaN", "NA"})
+
+
+@dataclass(frozen=True)
+class EventOptions:
+    """Which columns of the event tables mean what.
+
+    Args:
+        stimulus: Column that names the picture; None where there are no pictures.
+        label: Column of the class; where it is absent, `trial_type` is the class.
+        category: Column of a coarser group; where it is absent, the class.
+        split: Column that says "train" or "test"; where it is absent, `TestOptions` decide.
+        conditions: Keep these `trial_type`s alone; None keeps all.
+    """
+
+    stimulus: str | None = "stim_file"
+    label: str | None = "label"
+    category: str | None = "category"
+    split: str | None = "split"
+    conditions: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class TestOptions:
+    """Which trials are kept for the test where the event tables do not say it.
+
+    Args:
+        rule: "repeated" pictures, all trials of some "runs", or "none".
+        repeats: Shown at least so often to one subject, a picture is "repeated".
+        runs: Numbers of the runs.
+    """
+
+    __test__ = False  # not a test case for pytest
+
+    rule: Literal["none", "repeated", "runs"] = "none"
+    repeats: int = 2
+    runs: Sequence[int] = ()
+
+
+def read_events(path: Path) -> pd.DataFrame:
+    """An event table, all columns as text but `onset` and `duration` (s).
+
+    Raises:
+        SourceError: If a time is missing or is not a number.
+    """
+    try:
+        events = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} cannot be read ({error})", "a tab-separated table") from None
+    for column in ("onset", "duration"):
+        require_column(events, column, path, "BIDS wants it")
+    events["onset"] = _seconds(events["onset"], path)
+    events["duration"] = _seconds(events["duration"].replace(list(_MISSING), "0"), path)
+    return events
+
+
+def _seconds(column: "pd.Series[str]", path: Path) -> "pd.Series[float]":
+    values = pd.to_numeric(column, errors="coerce")
+    if values.isna().any():
+        row = int(np.flatnonzero(values.isna())[0])
+        raise SourceError(
+            f"{path} has the {column.name} {column.iloc[row]!r} in row {row + 2}", "seconds"
+        )
+    return values.astype(float)
+
+
+def require_column(events: pd.DataFrame, column: str, path: Path, remedy: str) -> None:
+    """Refuse a table without a column, naming those it has.
+
+    Raises:
+        SourceError: If the column is missing.
+    """
+    if column not in events:
+        raise SourceError(
+            f"{path} has no column {column!r}", f"one among {', '.join(events.columns)}", remedy
+        )
+
+
+def task_trials(path: Path, scan: Scan, end: float, options: EventOptions) -> pd.DataFrame:
+    """The trials of one run.
+
+    Args:
+        path: Its event table.
+        scan: The run.
+        end: Moment at which it ends, in seconds.
+        options: The meaning of the columns.
+
+    Returns:
+        The columns of a store's trials (repeats not yet counted), file, label, category and
+        duration.
+
+    Raises:
+        SourceError: If a column is missing, no trial is left, or one lies beyond the run's end.
+    """
+    events = read_events(path)
+    events = events[_are_trials(events, path, options)]
+    if events.empty:
+        raise SourceError(f"{path} has no trial left", "at least one", "check --conditions")
+    late = events[events["onset"] >= end]
+    if len(late):
+        raise SourceError(
+            f"{path} has a trial at {late['onset'].iloc[0]:g} s (row {late.index[0] + 2})",
+            f"onsets before {end:g} s, the end of {scan.bold.name}",
+        )
+    return _trial_table(events, scan, options)
+
+
+def _are_trials(events: pd.DataFrame, path: Path, options: EventOptions) -> "pd.Series[bool]":
+    if options.stimulus:
+        remedy = (
+            "name the column of the pictures with --stimulus_column, or prepare without pictures: "
+            "--stimulus_column null"
+        )
+        require_column(events, options.stimulus, path, remedy)
+        chosen = ~events[options.stimulus].isin(_MISSING)
+    else:
+        require_column(events, "trial_type", path, "name the pictures with --stimulus_column")
+        chosen = ~events["trial_type"].isin(_MISSING)
+    if options.conditions is not None:
+        require_column(events, "trial_type", path, "drop --conditions")
+        chosen &= events["trial_type"].isin(options.conditions)
+    return chosen
+
+
+def _trial_table(events: pd.DataFrame, scan: Scan, options: EventOptions) -> pd.DataFrame:
+    empty = pd.Series("", index=events.index)
+    condition = events.get("trial_type", empty)
+    files = events[options.stimulus] if options.stimulus else empty
+    stimulus = files.map(picture_id)
+    label = _first_of(events, [options.label], condition.where(condition != "", stimulus))
+    table = pd.DataFrame(
+        {
+            "stimulus": stimulus,
+            "condition": condition,
+            "split": _first_of(events, [options.split], empty),
+            "session": scan.session,
+            "run": scan.run,
+            "repeat": 0,
+            "onset": events["onset"],
+            "kind": "task",
+            "file": files,
+            "label": label,
+            "category": _first_of(events, [options.category], label),
+            "duration": events["duration"],
+        }
+    )
+    return table.reset_index(drop=True)
+
+
+def _first_of(
+    events: pd.DataFrame, columns: Sequence[str | None], default: "pd.Series[str]"
+) -> "pd.Series[str]":
+    return next((events[column] for column in columns if column in events), default)
+
+
+def rest_trials(scan: Scan, times: Floats, tr: float, window: float) -> pd.DataFrame:
+    """A row for each window of a rest run; its onset is the time of its first volume."""
+    width = window_width(tr, window)
+    onsets = times[: len(times) // width * width : width]
+    texts = dict.fromkeys(("stimulus", "split", "file", "label", "category"), "")
+    return pd.DataFrame(
+        {
+            **texts,
+            "condition": "rest",
+            "session": scan.session,
+            "run": scan.run,
+            "repeat": 0,
+            "onset": onsets,
+            "kind": "rest",
+            "duration": width * tr,
+        },
+        index=range(len(onsets)),
+    )
+
+
+def assign_splits(tables: Sequence[pd.DataFrame], options: TestOptions) -> None:
+    """Fill the split of all task trials, in place; a table is all trials of one subject.
+
+    A picture that is repeated for one subject is a test picture for all.
+
+    Raises:
+        SourceError: If a split column holds something else than "train" and "test".
+    """
+    repeated: set[str] = set()
+    if options.rule == "repeated":
+        for table in tables:
+            counts = table.loc[table["stimulus"] != "", "stimulus"].value_counts()
+            repeated |= set(counts.index[counts >= options.repeats])
+    for table in tables:
+        task = table["kind"] == "task"
+        test = table["stimulus"].isin(repeated)
+        test |= table["run"].isin(options.runs) & (options.rule == "runs")
+        silent = task & table["split"].isin(_MISSING)
+        table.loc[silent, "split"] = np.where(test[silent], "test", "train")
+        for split in sorted(set(table.loc[task, "split"]) - {"train", "test"}):
+            raise SourceError(
+                f"the events have a trial of split {split!r}",
+                "train or test",
+                "name another column with --split_column, or pass --split_column null",
+            )
+    _warn_of_leaks(tables)
+
+
+def _warn_of_leaks(tables: Sequence[pd.DataFrame]) -> None:
+    shown = pd.concat(
+        [table.loc[table["stimulus"] != "", ["stimulus", "split"]] for table in tables]
+    )
+    both = shown.drop_duplicates()["stimulus"].duplicated()
+    if both.any():
+        warn(
+            f"{int(both.sum())} pictures are in the train split and in the test split", stacklevel=2
+        )
+
+
+def count_repeats(table: pd.DataFrame) -> None:
+    """Number the repeats of each picture from 0, in order of time, in place.
+
+    Trials without a picture are numbered by condition.
+    """
+    key = (
+        table["kind"] + "\n" + table["stimulus"].where(table["stimulus"] != "", table["condition"])
+    )
+    table["repeat"] = table.groupby(key).cumcount().where(table["kind"] == "task", 0)
+
+
+def stored_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns that a store keeps."""
+    return table[list(TRIAL_COLUMNS)].reset_index(drop=True)

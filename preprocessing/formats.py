@@ -1,0 +1,85 @@
+"""Arrays by name out of .npz, .mat and .h5 files, nothing unpickled."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import h5py
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+
+from mindvis.errors import SourceError, one_of
+
+Array = NDArray[Any]
+
+
+def load_arrays(path: Path, keys: Iterable[str]) -> dict[str, Array]:
+    """The arrays of a file, by key.
+
+    Args:
+        path: A .npz, .mat (any version; 7.3 is transposed back to MATLAB's order of axes), .h5 or
+            .hdf5 file.
+        keys: Which; in HDF5 also paths such as "fmri/train".
+
+    Raises:
+        SourceError: If the file cannot be read, a key is missing, or an array is not plain.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path} does not exist", "a .npz, .mat, .h5 or .hdf5 file")
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return _picked(archive, keys, path)
+        if h5py.is_hdf5(path):
+            with h5py.File(path) as file:
+                return _from_hdf5(file, keys, path)
+        if path.suffix == ".mat":
+            return _picked(scipy.io.loadmat(path, variable_names=None), keys, path)
+    except (OSError, ValueError, BadZipFile, scipy.io.matlab.MatReadError) as error:
+        raise SourceError(f"{path} cannot be read ({error})", "plain arrays, no objects") from None
+    raise SourceError(f"{path} is of no known format", "a .npz, .mat, .h5 or .hdf5 file")
+
+
+def _from_hdf5(file: h5py.File, keys: Iterable[str], path: Path) -> dict[str, Array]:
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
+    found = _picked({name: _Lazy(file[name]) for name in names}, keys, path)
+    return {key: array.T if path.suffix == ".mat" else array for key, array in found.items()}
+
+
+class _Lazy:
+    """An HDF5 dataset that is read when it is made an array."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self.dataset = dataset
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        values = self.dataset.asstr()[()] if self.dataset.dtype.kind == "O" else self.dataset[()]
+        return np.asarray(values, dtype=dtype)
+
+
+def _picked(content: Mapping[str, Any], keys: Iterable[str], path: Path) -> dict[str, Array]:
+    known = [name for name in content if not name.startswith("__")]
+    arrays = {}
+    for key in keys:
+        if key not in known:
+            raise SourceError(f"{path} has no array {key!r}", one_of("it", key, known))
+        arrays[key] = np.asarray(content[key])
+    return arrays
+
+
+def as_texts(values: Array) -> list[str]:
+    """A column of numbers, texts or MATLAB cells of texts as texts; 1.0 becomes "1"."""
+    return [_text(value) for value in np.ravel(values)]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, np.ndarray):  # a MATLAB cell
+        return _text(value.reshape(-1)[0]) if value.size else ""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()

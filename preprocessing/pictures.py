@@ -1,0 +1,144 @@
+"""The pictures that event tables name: found, checked, and read a few at a time."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mindvis.data.schema import StimulusData
+from mindvis.errors import SourceError
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+
+
+def picture_id(name: str) -> str:
+    """A picture's id: its path in the events, with forward slashes and without the suffix.
+
+    Examples:
+        >>> picture_id("./test/0007.PNG")
+        'test/0007'
+        >>> picture_id("n03626115_19498.2")
+        'n03626115_19498.2'
+    """
+    path = PurePosixPath(name.replace("\\", "/")) if name else None
+    if path is None:
+        return ""
+    return str(path.with_suffix("") if path.suffix.lower() in _SUFFIXES else path)
+
+
+def find_picture(name: str, roots: Sequence[Path]) -> Path | None:
+    """The file of a picture; a name without suffix finds the image of that name."""
+    clean = name.replace("\\", "/")
+    for root in roots:
+        if (root / clean).is_file():
+            return root / clean
+        if not clean.lower().endswith(_SUFFIXES):
+            near = sorted(root.glob(f"{clean}.*"))
+            images = [path for path in near if path.suffix.lower() in _SUFFIXES]
+            if images:
+                return images[0]
+    return None
+
+
+class PictureRows:
+    """Pictures as rows of one uint8 array (n, H, W, 3), read when a slice is asked for.
+
+    Args:
+        paths: One file a picture.
+        size: Side in pixels to which the centre square is resized; None keeps them as they are.
+
+    Raises:
+        SourceError: If a picture cannot be read, or they differ in size and `size` is None.
+    """
+
+    def __init__(self, paths: Sequence[Path], size: int | None) -> None:
+        self.paths = list(paths)
+        self.size = size
+        sizes = {path: _pixels(path) for path in self.paths}
+        first = self.paths[0]
+        for path, pixels in sizes.items():
+            if size is None and pixels != sizes[first]:
+                raise SourceError(
+                    f"{path} has {pixels[0]} x {pixels[1]} pixels and {first} has "
+                    f"{sizes[first][0]} x {sizes[first][1]}",
+                    "one size",
+                    "pass --image_size",
+                )
+        width, height = sizes[first] if size is None else (size, size)
+        self.shape: tuple[int, ...] = (len(self.paths), height, width, 3)
+
+    def __getitem__(self, key: slice, /) -> NDArray[np.uint8]:
+        loaded = [self._load(path) for path in self.paths[key]]
+        return np.stack(loaded) if loaded else np.empty((0, *self.shape[1:]), dtype=np.uint8)
+
+    def _load(self, path: Path) -> NDArray[np.uint8]:
+        picture = ImageOps.exif_transpose(_open(path)).convert("RGB")
+        if self.size is not None and picture.size != (self.size, self.size):
+            picture = ImageOps.fit(picture, (self.size, self.size), Image.Resampling.LANCZOS)
+        return np.asarray(picture, dtype=np.uint8)
+
+
+def _open(path: Path) -> Any:
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture.copy()
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise SourceError(
+            f"{path} is not a readable picture ({error})", remedy="replace it"
+        ) from None
+
+
+def _pixels(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as picture:
+            turned = picture.getexif().get(0x0112, 1) >= 5  # the EXIF orientations lying on a side
+            width, height = picture.size
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise SourceError(
+            f"{path} is not a readable picture ({error})", remedy="replace it"
+        ) from None
+    return (height, width) if turned else (width, height)
+
+
+def gather_stimuli(
+    trials: pd.DataFrame, roots: Sequence[Path], image_size: int | None
+) -> tuple[StimulusData | None, list[Path]]:
+    """All pictures that trials name, in order of their ids, and their files.
+
+    Args:
+        trials: Columns stimulus, file, label, category.
+        roots: Folders in which to look for the files, in order of preference.
+        image_size: Side in pixels; None keeps the pictures' own.
+
+    Raises:
+        SourceError: If a picture is missing, or two files or two classes share an id.
+    """
+    shown = trials.loc[trials["stimulus"] != "", ["stimulus", "file", "label", "category"]]
+    table = shown.drop_duplicates().sort_values("stimulus", kind="stable")
+    if table.empty:
+        return None, []
+    twice = table[table["stimulus"].duplicated(keep=False)].head(2)
+    if len(twice):
+        one, two = ("/".join(row[1:]) for row in twice.itertuples(index=False))
+        raise SourceError(
+            f"the picture {twice['stimulus'].iloc[0]!r} is once {one} and once {two}",
+            "one file, label and category for each picture",
+            "check --label_column and --category_column",
+        )
+    files = [find_picture(name, roots) for name in table["file"]]
+    missing = [name for name, path in zip(table["file"], files, strict=True) if path is None]
+    if missing:
+        raise SourceError(
+            f"{len(missing)} of {len(files)} pictures that the events name are not in {roots[0]}, "
+            f"{missing[0]!r} the first",
+            "every picture",
+            "check --stimulus_root, or pass --stimulus_column null to prepare without pictures",
+        )
+    paths = [path for path in files if path is not None]
+    columns = [table[name].tolist() for name in ("stimulus", "label", "category")]
+    return StimulusData(PictureRows(paths, image_size), *columns), paths

@@ -1,0 +1,215 @@
+"""Images from disk: headers, masks, and the voxels of a mask out of a run in small blocks."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isclose
+from pathlib import Path
+from typing import Any, Literal
+from warnings import warn
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from mindvis.errors import SourceError
+
+#: volumes held unmasked at a time
+_BLOCK = 16
+_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxel grid of an image.
+
+    Args:
+        shape: Voxels along the three axes.
+        affine: Voxel indices to millimetres, (4, 4).
+        source: The file it was read from, for messages.
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    source: Path
+
+    def check(self, other: "Grid") -> None:
+        """Refuse another image whose voxels are not the same places.
+
+        Raises:
+            SourceError: If shape or affine differ; both are named.
+        """
+        if other.shape != self.shape:
+            raise SourceError(
+                f"{other.source} has the shape {other.shape}",
+                f"the shape {self.shape} of {self.source}",
+                "resample one to the other, or choose another --space",
+            )
+        distance = float(np.abs(other.affine - self.affine).max())
+        if distance > 1e-2:
+            raise SourceError(
+                f"the affines of {other.source} and {self.source} differ by {distance:.3g}",
+                "one voxel grid",
+                "resample one to the other",
+            )
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn every way in which an image can be broken into one sentence that names it.
+
+    Raises:
+        SourceError: If the block meets a missing, truncated or malformed file.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise SourceError(f"{path} does not exist", "a NIfTI image") from None
+    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
+        raise SourceError(
+            f"{path} is truncated or damaged ({error})",
+            "a whole NIfTI image",
+            "fetch or write this file again",
+        ) from None
+
+
+def open_image(path: Path) -> Any:
+    """A NIfTI image, its data still on disk; a compressed file is kept open to be read forward."""
+    with readable(path):
+        return nib.load(path, keep_file_open=True)
+
+
+def grid_of(path: Path) -> Grid:
+    """The grid of a 3-D or 4-D image, from its header."""
+    image = open_image(path)
+    if len(image.shape) not in {3, 4}:
+        raise SourceError(f"{path} has {len(image.shape)} dimensions", "3 or 4")
+    x, y, z = (int(size) for size in image.shape[:3])
+    return Grid((x, y, z), np.asarray(image.affine, dtype=np.float64), path)
+
+
+def num_volumes(path: Path) -> int:
+    """Volumes of a run.
+
+    Raises:
+        SourceError: If the image is not 4-D.
+    """
+    shape = open_image(path).shape
+    if len(shape) != 4 or shape[3] < 2:
+        raise SourceError(f"{path} has the shape {tuple(shape)}", "a 4-D image of several volumes")
+    return int(shape[3])
+
+
+def repetition_time(path: Path, sidecar: dict[str, Any]) -> float:
+    """Seconds between volumes: the sidecar's RepetitionTime, else the header's fourth zoom.
+
+    Warns when the two differ by more than a millisecond.
+
+    Raises:
+        SourceError: If neither says it.
+    """
+    stated = sidecar.get("RepetitionTime")
+    header = _header_time(path)
+    if isinstance(stated, int | float) and stated > 0:
+        if header > 0 and not isclose(stated, header, abs_tol=1e-3):
+            warn(
+                f"{path}: RepetitionTime is {stated} s in the sidecar and {header:.4g} s in the "
+                "header; the sidecar's is used",
+                stacklevel=2,
+            )
+        return float(stated)
+    if header > 0:
+        return header
+    raise SourceError(
+        f"{path} has no repetition time, neither in a JSON sidecar nor in its header",
+        "RepetitionTime in seconds",
+        f"write it into {path.name.split('.')[0]}.json",
+    )
+
+
+def _header_time(path: Path) -> float:
+    header = open_image(path).header
+    zooms = header.get_zooms()
+    unit = header.get_xyzt_units()[1]
+    return float(zooms[3]) * _SECONDS.get(unit, 0.0) if len(zooms) > 3 else 0.0
+
+
+def read_mask(path: Path, grid: Grid) -> NDArray[np.bool_]:
+    """A mask as booleans: true where the image is above zero.
+
+    Args:
+        path: A 3-D image (or 4-D of one volume).
+        grid: What its voxels must be.
+
+    Raises:
+        SourceError: If the mask is on another grid, or damaged.
+    """
+    grid.check(grid_of(path))
+    with readable(path):
+        values = np.asarray(open_image(path).dataobj)
+    if values.size != np.prod(grid.shape):
+        raise SourceError(f"{path} has the shape {values.shape}", f"one volume of {grid.shape}")
+    return np.greater(np.nan_to_num(values.reshape(grid.shape)), 0)
+
+
+def read_voxels(path: Path, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Time series of the voxels of a mask, a block of volumes in memory at a time.
+
+    Args:
+        path: A 4-D image.
+        mask: Voxels to keep, (X, Y, Z).
+
+    Returns:
+        (volumes, voxels), voxels in C order of their indices; values may be NaN.
+
+    Raises:
+        SourceError: If the file is truncated.
+    """
+    count = num_volumes(path)
+    series = np.empty((count, int(mask.sum())), dtype=np.float32)
+    with readable(path):
+        data = open_image(path).dataobj
+        for start in range(0, count, _BLOCK):
+            block = np.asarray(data[..., start : start + _BLOCK], dtype=np.float32)
+            series[start : start + _BLOCK] = block[mask].T
+    return series
+
+
+def refuse_nan(
+    series: NDArray[np.float32], path: Path, policy: Literal["refuse", "drop"]
+) -> NDArray[np.bool_]:
+    """Voxels of a run that are finite throughout.
+
+    Raises:
+        SourceError: If some are not and the policy is to refuse them; says how many of how many.
+    """
+    finite = np.isfinite(series).all(axis=0)
+    if policy == "refuse" and not finite.all():
+        raise SourceError(
+            f"{path} has NaN or infinite values in {int((~finite).sum())} of {finite.size} voxels",
+            "finite values inside the mask",
+            "give a --mask that leaves them out, or pass --nan drop",
+        )
+    return finite
+
+
+def by_columns(
+    function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    series: NDArray[np.float32],
+    width: int = 8192,
+) -> NDArray[np.float32]:
+    """Apply a function of (time, voxels) to a few voxels at a time, in double precision.
+
+    Args:
+        function: From (time, voxels) to (rows, voxels), each voxel for itself.
+        series: (time, voxels).
+        width: Voxels at a time: bounds memory.
+
+    Returns:
+        (rows, voxels).
+    """
+    starts = range(0, max(series.shape[1], 1), width)
+    parts = [function(series[:, s : s + width].astype(np.float64)) for s in starts]
+    return np.concatenate(parts, axis=1).astype(np.float32)

@@ -1,0 +1,253 @@
+"""Trials, pictures and the record of a subject out of somebody's arrays."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mindvis.data.schema import StimulusData, SubjectData
+from mindvis.errors import SourceError
+from preprocessing.events import count_repeats, stored_columns
+from preprocessing.formats import Array, as_texts
+from preprocessing.orientation import Layout, Scale, orient, resize, to_uint8
+from preprocessing.quality import response_quality
+
+
+@dataclass(frozen=True)
+class Section:
+    """Keys of the arrays of one split, or of all.
+
+    Args:
+        split: "train", "test", or the key of the array that says it.
+        responses: Key of (trials, voxels).
+        images: Key of the pictures, one for each trial or for each value of `index`.
+        index: Key of the number of each trial's picture.
+        labels: Key of the class, one for each trial.
+    """
+
+    split: str
+    responses: str
+    images: str | None
+    index: str | None
+    labels: str | None
+
+    def named(self) -> list[str]:
+        """All keys that are given."""
+        keys = [self.responses, self.images, self.index, self.labels]
+        return [key for key in keys if key]
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How pictures lie in their arrays.
+
+    Args:
+        layout: Order of the axes.
+        shape: Height, width and channels of flat pictures; None: square and grey.
+        scale: Range of the values.
+        size: Side in pixels to which they are resized; None keeps them.
+    """
+
+    layout: Layout = "hwc"
+    shape: tuple[int, ...] | None = None
+    scale: Scale = "auto"
+    size: int | None = None
+
+
+def trial_table(
+    sections: list[Section],
+    arrays: Mapping[str, Array],
+    how: ImageOptions,
+    names: Mapping[str, str],
+    tests: list[str],
+    first_index: int,
+) -> tuple[pd.DataFrame, StimulusData | None]:
+    """A row for each response, and the pictures; equal pictures share an id.
+
+    Raises:
+        SourceError: If trials, pictures and classes differ in number, or a picture has two classes.
+    """
+    pictures: dict[bytes, tuple[str, NDArray[np.uint8], str]] = {}
+    tables = []
+    for section in sections:
+        count = len(arrays[section.responses])
+        labels = _labels(section, arrays, names, count)
+        stimuli = [""] * count
+        if section.images:
+            shown = _shown(section, arrays, how, count, first_index)
+            prefix = section.split if section.split in {"train", "test"} else "picture"
+            stimuli = _unite(shown, labels, prefix, pictures)
+        splits = _splits(section, arrays, tests, count)
+        tables.append(pd.DataFrame({"stimulus": stimuli, "condition": labels, "split": splits}))
+    table = pd.concat(tables, ignore_index=True)
+    table = table.assign(session=1, run=1, repeat=0, onset=0.0, kind="task")
+    count_repeats(table)
+    return stored_columns(table), _stimuli(list(pictures.values()), how.size)
+
+
+def _labels(
+    section: Section, arrays: Mapping[str, Array], names: Mapping[str, str], count: int
+) -> list[str]:
+    if not section.labels:
+        return [""] * count
+    texts = as_texts(arrays[section.labels])
+    if len(texts) != count:
+        raise _unequal(section.labels, len(texts), section.responses, count)
+    return [names.get(text, text) for text in texts]
+
+
+def _splits(
+    section: Section, arrays: Mapping[str, Array], tests: list[str], count: int
+) -> list[str]:
+    if section.split not in arrays:
+        return [section.split] * count
+    texts = as_texts(arrays[section.split])
+    if len(texts) != count:
+        raise _unequal(section.split, len(texts), section.responses, count)
+    if not set(texts) & set(tests):
+        raise SourceError(
+            f"{section.split!r} holds {', '.join(sorted(set(texts))[:5])}",
+            f"{' or '.join(tests)} among them",
+            "name the values of the test trials with --test_values",
+        )
+    return ["test" if text in tests else "train" for text in texts]
+
+
+def _shown(
+    section: Section, arrays: Mapping[str, Array], how: ImageOptions, count: int, first: int
+) -> NDArray[np.uint8]:
+    """The picture of each trial, uint8 (trials, H, W, 3)."""
+    key = section.images or ""
+    pictures = to_uint8(orient(arrays[key], how.layout, how.shape, key), how.scale, key)
+    if section.index:
+        numbers = np.ravel(arrays[section.index]).astype(np.int64) - first
+        if numbers.size != count:
+            raise _unequal(section.index, numbers.size, section.responses, count)
+        if numbers.min() < 0 or numbers.max() >= len(pictures):
+            raise SourceError(
+                f"{section.index!r} goes from {numbers.min() + first} to {numbers.max() + first}",
+                f"numbers from {first} to {len(pictures) - 1 + first}, the pictures of {key!r}",
+                "check --first_index",
+            )
+        return pictures[numbers]
+    if len(pictures) != count:
+        raise _unequal(key, len(pictures), section.responses, count)
+    return pictures
+
+
+def _unequal(key: str, found: int, responses: str, count: int) -> SourceError:
+    return SourceError(
+        f"{key!r} has {found} entries",
+        f"{count}, one for each row of {responses!r}",
+        "check the keys, and --image_layout for pictures",
+    )
+
+
+def _unite(
+    shown: NDArray[np.uint8],
+    labels: list[str],
+    prefix: str,
+    pictures: dict[bytes, tuple[str, NDArray[np.uint8], str]],
+) -> list[str]:
+    """Ids of the pictures of all trials; those not seen before are added to `pictures`."""
+    ids = []
+    for row, (picture, label) in enumerate(zip(shown, labels, strict=True)):
+        known = pictures.setdefault(picture.tobytes(), (f"{prefix}-{row:04d}", picture, label))
+        if known[2] != label:
+            raise SourceError(
+                f"the picture {known[0]} is {known[2]!r} in one trial and {label!r} in another",
+                "one class for each picture",
+            )
+        ids.append(known[0])
+    return ids
+
+
+def _stimuli(
+    pictures: list[tuple[str, NDArray[np.uint8], str]], size: int | None
+) -> StimulusData | None:
+    if not pictures:
+        return None
+    ids = [name for name, _, _ in pictures]
+    labels = [label or name for name, _, label in pictures]
+    images = resize(np.stack([picture for _, picture, _ in pictures]), size)
+    return StimulusData(images, ids, labels, labels)
+
+
+def subject_data(
+    sections: list[Section],
+    arrays: Mapping[str, Array],
+    trials: pd.DataFrame,
+    rois: list[str],
+    coordinates: str | None,
+    tr: float | None,
+) -> SubjectData:
+    """The record that a store keeps.
+
+    Raises:
+        SourceError: If numbers of voxels differ, or responses are not finite.
+    """
+    blocks = [_responses(section.responses, arrays) for section in sections]
+    widths = {
+        section.responses: block.shape[1] for section, block in zip(sections, blocks, strict=True)
+    }
+    if len(set(widths.values())) > 1:
+        raise SourceError(f"the responses have {widths} voxels", "equal numbers")
+    rows = np.concatenate(blocks)
+    ijk, affine, shape = _places(arrays[coordinates] if coordinates else None, rows.shape[1])
+    return SubjectData(
+        responses=rows,
+        trials=trials,
+        ijk=ijk,
+        affine=affine,
+        shape=shape,
+        rois={key.split("/")[-1]: _roi(key, arrays, rows.shape[1]) for key in rois},
+        quality=response_quality(rows, trials),
+        units="as given",
+        tr=float("nan") if tr is None else tr,
+    )
+
+
+def _responses(key: str, arrays: Mapping[str, Array]) -> NDArray[np.float32]:
+    values = arrays[key]
+    if values.ndim != 2 or values.dtype.kind not in "fiu":
+        raise SourceError(
+            f"{key!r} is {values.dtype} of shape {values.shape}", "numbers (trials, voxels)"
+        )
+    broken = int((~np.isfinite(values)).any(axis=0).sum())
+    if broken:
+        raise SourceError(
+            f"{key!r} has NaN or infinite values in {broken} of {values.shape[1]} voxels",
+            "finite responses",
+            "leave these voxels out of the array",
+        )
+    return values.astype(np.float32)
+
+
+def _roi(key: str, arrays: Mapping[str, Array], voxels: int) -> NDArray[np.bool_]:
+    inside = np.ravel(arrays[key]) > 0
+    if inside.size != voxels:
+        raise SourceError(f"the ROI {key!r} has {inside.size} values", f"{voxels}, one a voxel")
+    return np.asarray(inside, dtype=np.bool_)
+
+
+def _places(
+    coordinates: Array | None, voxels: int
+) -> tuple[NDArray[np.int32], NDArray[np.float64], tuple[int, int, int]]:
+    """Voxel indices from zero, the affine that undoes the shift, and the volume's size."""
+    if coordinates is None:
+        line = np.zeros((voxels, 3), dtype=np.int32)
+        line[:, 0] = np.arange(voxels)
+        return line, np.eye(4), (voxels, 1, 1)
+    if coordinates.shape != (voxels, 3) or not np.array_equal(coordinates, np.rint(coordinates)):
+        raise SourceError(
+            f"the coordinates are {coordinates.dtype} of shape {coordinates.shape}",
+            f"whole numbers ({voxels}, 3)",
+        )
+    low = np.minimum(coordinates.min(axis=0), 0)
+    ijk = (coordinates - low).astype(np.int32)
+    affine = np.eye(4)
+    affine[:3, 3] = low
+    x, y, z = (int(size) for size in ijk.max(axis=0) + 1)
+    return ijk, affine, (x, y, z)

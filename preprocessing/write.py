@@ -1,0 +1,152 @@
+"""The work of a run, kept as a part on disk, and the parts of all runs joined into a store."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mindvis.files import atomic_path
+from mindvis.provenance import software_versions
+
+_SOFTWARE = ("mindvis", "nilearn", "nibabel", "numpy", "scipy")
+
+
+def digest(*parts: object) -> str:
+    """Hexadecimal digest of plain values, paths, arrays and dataclasses.
+
+    A path stands for its file: name, size and time of modification.
+    """
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            total.update(f"{part.dtype}{part.shape}".encode())
+            total.update(np.ascontiguousarray(part).tobytes())
+        else:
+            total.update(json.dumps(_plain(part), sort_keys=True).encode())
+        total.update(b"\x1f")
+    return total.hexdigest()
+
+
+def _plain(value: object) -> Any:
+    """A value as JSON can hold it."""
+    if isinstance(value, Path):
+        state = value.stat()
+        return [value.name, state.st_size, state.st_mtime_ns]
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work whose result is an array that may already lie on disk.
+
+    Args:
+        part: Where the result is kept; its name is a digest of all that the result depends on.
+        function: Makes the result, float32 (rows, voxels).
+        arguments: Of the function.
+    """
+
+    part: Path
+    function: Callable[..., NDArray[np.float32]]
+    arguments: tuple[Any, ...]
+
+    def run(self) -> None:
+        """Make the part, atomically."""
+        result = self.function(*self.arguments)
+        with atomic_path(self.part) as partial, partial.open("wb") as file:
+            np.save(file, result, allow_pickle=False)
+
+
+def parts_folder(store: Path) -> Path:
+    """Where finished runs wait until the store is written: FILE.parts."""
+    return store.with_name(f"{store.name}.parts")
+
+
+def run_jobs(jobs: Sequence[Job], n_jobs: int, what: str) -> None:
+    """Run those jobs whose parts are missing, in parallel, with a progress bar.
+
+    Args:
+        jobs: All jobs.
+        n_jobs: Processes, in joblib's meaning (-1: one a core).
+        what: Word for the progress bar.
+    """
+    missing = [job for job in jobs if not job.part.is_file()]
+    results = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
+        delayed(Job.run)(job) for job in missing
+    )
+    done = len(jobs) - len(missing)
+    for _ in tqdm(results, desc=what, total=len(jobs), initial=done, unit="run", disable=None):
+        pass
+
+
+def remove_parts(store: Path) -> None:
+    """Remove the parts of a store that is written."""
+    shutil.rmtree(parts_folder(store), ignore_errors=True)
+
+
+class StackedRows:
+    """Rows of several `.npy` files one after another, read from disk when a slice is asked for.
+
+    Args:
+        paths: Files of float32 (rows, voxels).
+        columns: Voxels to keep, bool (voxels,); None keeps all.
+    """
+
+    def __init__(self, paths: Iterable[Path], columns: NDArray[np.bool_] | None = None) -> None:
+        self.parts = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+        self.columns = columns
+        self.starts = np.cumsum([0, *(len(part) for part in self.parts)])
+        width = self.parts[0].shape[1] if columns is None else int(columns.sum())
+        self.shape: tuple[int, ...] = (int(self.starts[-1]), width)
+
+    def __getitem__(self, key: slice, /) -> NDArray[np.float32]:
+        start, stop, _ = key.indices(self.shape[0])
+        pieces = [
+            part[max(start - first, 0) : max(stop - first, 0)]
+            for part, first in zip(self.parts, self.starts[:-1].tolist(), strict=True)
+        ]
+        rows = np.concatenate(pieces)
+        return rows if self.columns is None else rows[:, self.columns]
+
+    def finite(self) -> NDArray[np.bool_]:
+        """Columns without NaN in any part, bool (voxels,)."""
+        return np.logical_and.reduce([np.isfinite(part).all(axis=0) for part in self.parts])
+
+
+def store_attributes(
+    facts: dict[str, str], options: dict[str, Any], sources: Iterable[Path]
+) -> dict[str, str]:
+    """Attributes of a store that depend on nothing but the inputs, the options and the versions.
+
+    `created` is the time at which the newest input was modified, so that the same inputs give the
+    same bytes; paths in the options are reduced to their names.
+
+    Args:
+        facts: dataset, licence and citation, as far as they are known.
+        options: All options of the command.
+        sources: All files that were read.
+    """
+    versions = software_versions()
+    newest = int(max(path.stat().st_mtime for path in sources))
+    return facts | {
+        "created": datetime.fromtimestamp(newest, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "command": json.dumps({k: _portable(v) for k, v in options.items()}, sort_keys=True),
+        "software": ", ".join(f"{name} {versions[name]}" for name in _SOFTWARE),
+    }
+
+
+def _portable(value: object) -> object:
+    is_path = isinstance(value, str) and value.startswith("/")
+    return Path(str(value)).name if is_path else value
