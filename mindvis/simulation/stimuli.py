@@ -36,7 +36,7 @@ PALETTE: dict[Colour, RGB] = {
 }
 
 SIZE_RANGE = (0.30, 0.60)  # diameter of the object as a fraction of the picture's side
-MAX_ROTATION = np.pi / 4  # beyond it a square repeats and a heart stands on its head
+MAX_ROTATION = np.pi / 6  # radians either way; a square repeats beyond pi / 4
 MARGIN = 0.02
 
 
