@@ -181,9 +181,9 @@ def test_callback_may_exchange_the_conditioning(pipeline, responses):
         pipeline, responses, callback_on_step_end=swap, callback_on_step_end_tensor_inputs=tensors
     )
     changed = (swapped - run(pipeline, responses)).abs().amax((1, 2, 3))
-    assert changed[0] > 0.01
-    assert changed[2] > 0.01
-    assert changed[1] < 1e-5  # the middle one keeps its place
+    assert changed[0] > 1e-4
+    assert changed[2] > 1e-4
+    assert changed[1] < 1e-6  # the middle one keeps its place
 
 
 def test_bfloat16_stays_near_float32(make_pipeline, responses):
