@@ -14,6 +14,7 @@ from mindvis.data.images import Picture, augment, to_float
 from mindvis.data.sampling import split_keys
 from mindvis.data.store import StoredSubject
 from mindvis.data.transforms import Float, VoxelTransform
+from mindvis.errors import ConfigError
 from mindvis.seeding import numpy_generator
 
 CACHE_BYTES: Final = 2 * 1024**3
@@ -45,7 +46,7 @@ class PairItem(TypedDict):
 
 
 class PictureItem(TypedDict):
-    """One picture: f32 (3, H, W) in [-1, 1], the number of its class, its own number."""
+    """One picture: f32 (3, H, W) in [-1, 1], the number of its class, its row in the collection."""
 
     image: torch.Tensor
     label: int
@@ -76,7 +77,8 @@ class ResponseSource:
         if (counts == 1).all():
             return values
         starts = np.cumsum(counts) - counts
-        return np.add.reduceat(values, starts, axis=0) / counts[:, None].astype(np.float32)
+        means = np.add.reduceat(values, starts, axis=0) / counts[:, None]
+        return means.astype(np.float32)
 
 
 class Responses:
@@ -197,9 +199,18 @@ class Augmentation:
     crop: float = 0.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.crop < 1:
+            raise ConfigError(f"crop is {self.crop}", "a part of the side, from 0 up to 1")
+
+    @property
+    def active(self) -> bool:
+        """Whether it changes anything."""
+        return self.flip or self.crop > 0
+
     def __call__(self, pictures: Picture, epochs: Indices, rows: Indices) -> Picture:
         """Change each picture of a batch; the same array where nothing is to change."""
-        if not (self.flip or self.crop):
+        if not self.active:
             return pictures
         changed = [
             augment(picture, self._generator(epoch, row), flip=self.flip, crop=self.crop)
@@ -303,5 +314,5 @@ class PictureDataset(Dataset[PictureItem]):
         rows = self.rows[items]
         images = to_float(self.augmentation(self.pictures.read(rows), epochs, items))
         labels = self.labels[rows].tolist()
-        columns = zip(images, labels, items.tolist(), strict=True)
-        return [{"image": image, "label": label, "index": item} for image, label, item in columns]
+        columns = zip(images, labels, rows.tolist(), strict=True)
+        return [{"image": image, "label": label, "index": row} for image, label, row in columns]

@@ -1,4 +1,4 @@
-"""Pictures: uint8 (height, width, 3) on disk and in stores, float (3, height, width) in networks."""
+"""Pictures: uint8 (height, width, 3) in files, float (3, height, width) in networks."""
 
 import os
 from collections.abc import Sequence

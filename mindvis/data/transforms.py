@@ -267,7 +267,7 @@ class Preprocessing:
         Raises:
             DataError: There is none, or it is damaged.
         """
-        file = _find(Path(path))
+        file = find_saved(path)
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             subjects = {
@@ -281,8 +281,10 @@ class Preprocessing:
             ) from error
 
 
-def _find(path: Path) -> Path:
-    for file in (path, path / FILE_NAME, path / "model" / FILE_NAME):
+def find_saved(path: str | os.PathLike[str]) -> Path:
+    """The preprocessing file of a run, of a model, or the file itself."""
+    root = Path(path)
+    for file in (root, root / FILE_NAME, root / "model" / FILE_NAME):
         if file.is_file():
             return file
     raise DataError(

@@ -1,0 +1,94 @@
+"""Loaders of three splits, training in an order that a resumed run repeats."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from mindvis.data.sampling import ordered_loader, train_loader
+from mindvis.data.splits import Split
+from mindvis.errors import ConfigError
+
+
+class SplitData(pl.LightningDataModule):
+    """Loaders of three splits, whose datasets `dataset` makes; training in seeded order.
+
+    Args:
+        batch_size: Items of a batch, on each device.
+        num_workers: Processes that read ahead; 0 reads in the training process.
+        seed: Of the order of training items, and of the choice of validation.
+    """
+
+    def __init__(self, batch_size: int, num_workers: int, seed: int) -> None:
+        super().__init__()
+        if batch_size < 1 or num_workers < 0:
+            raise ConfigError(
+                f"batch_size is {batch_size} and num_workers {num_workers}", "at least 1 and 0"
+            )
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self._datasets: dict[Split, Dataset[Any]] = {}
+
+    @property
+    def inputs(self) -> list[Path]:
+        """Files that the data come from, for the manifest of checksums."""
+        raise NotImplementedError
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """Sizes that a model has to agree with."""
+        raise NotImplementedError
+
+    def dataset(self, split: Split) -> Dataset[Any]:
+        """The items of one split."""
+        raise NotImplementedError
+
+    def setup(self, stage: str) -> None:
+        """Read the splits that a stage needs, once."""
+        wanted: dict[str, tuple[Split, ...]] = {"fit": ("train", "val"), "validate": ("val",)}
+        for split in wanted.get(stage, ("test",)):
+            if split not in self._datasets:
+                self._datasets[split] = self.dataset(split)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Training batches, in the order of (seed, epoch)."""
+        if not _size(self._datasets["train"]):
+            raise ConfigError("the training split is empty", remedy="choose other rows or subjects")
+        return train_loader(
+            self._datasets["train"],
+            **self._options,
+            seed=self.seed,
+            replicas=self.trainer.world_size if self.trainer else 1,
+            rank=self.trainer.global_rank if self.trainer else 0,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+        """Validation batches in fixed order; none where nothing is held out."""
+        return self._ordered("val")
+
+    def test_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+        """Test batches in fixed order."""
+        return self._ordered("test")
+
+    def predict_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+        """The test batches."""
+        return self._ordered("test")
+
+    def _ordered(self, split: Split) -> DataLoader[Any] | list[DataLoader[Any]]:
+        dataset = self._datasets[split]
+        return ordered_loader(dataset, **self._options) if _size(dataset) else []
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            "batch_size": self.batch_size,
+            "num_workers": self.num_workers,
+            "pin_memory": torch.cuda.is_available(),
+        }
+
+
+def _size(dataset: Dataset[Any]) -> int:
+    return len(dataset)  # type: ignore[arg-type]

@@ -1,0 +1,258 @@
+"""The subjects of one or more stores, divided into splits, with one preprocessing for all."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mindvis.data.datasets import CACHE_BYTES, Responses, ResponseSource
+from mindvis.data.ordering import Order, order_voxels
+from mindvis.data.splits import Split, groups, held_out, split_rows
+from mindvis.data.store import StoredSubject, VoxelStore
+from mindvis.data.transforms import (
+    Float,
+    Moments,
+    Padding,
+    Preprocessing,
+    Standardise,
+    VoxelTransform,
+    find_saved,
+    fit_transform,
+)
+from mindvis.errors import ConfigError, one_of
+
+Rows = npt.NDArray[np.intp]
+BLOCK_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One subject of one store.
+
+    Args:
+        name: The subject, with the store's name in front where two stores share it.
+        stored: Where the data are.
+    """
+
+    name: str
+    stored: StoredSubject
+
+
+def open_recordings(
+    stores: str | Sequence[str], subjects: Sequence[str] | None = None
+) -> list[Recording]:
+    """Subjects of all stores, in the order of the stores and of their names.
+
+    Args:
+        stores: One file or several.
+        subjects: Those to take; None for all.
+
+    Raises:
+        ConfigError: A subject is in none of the stores.
+    """
+    opened = [VoxelStore(path) for path in ([stores] if isinstance(stores, str) else stores)]
+    found = [subject for store in opened for subject in store]
+    known = Counter(subject.name for subject in found)
+    for name in subjects or ():
+        if name not in known:
+            raise ConfigError(
+                f"subject {name!r} is in none of {', '.join(str(store.path) for store in opened)}",
+                one_of("the subject", name, known),
+            )
+    taken = [subject for subject in found if subjects is None or subject.name in subjects]
+    names = [
+        f"{subject.store.path.stem}/{subject.name}" if known[subject.name] > 1 else subject.name
+        for subject in taken
+    ]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"two stores hold {name}", "stores of different file names")
+    return [Recording(name, subject) for name, subject in zip(names, taken, strict=True)]
+
+
+def universe(recordings: Sequence[Recording], kinds: Sequence[str], *, test: bool) -> set[str]:
+    """Groups (pictures, rest runs) of all subjects, of test or of all other trials."""
+    names: set[str] = set()
+    for recording in recordings:
+        trials = recording.stored.trials
+        chosen = trials[trials["kind"].isin(list(kinds)) & ((trials["split"] == "test") == test)]
+        names.update(groups(chosen))
+    return names
+
+
+def divide(
+    recordings: Sequence[Recording],
+    split: Split,
+    *,
+    kinds: Sequence[str],
+    val_fraction: float,
+    seed: int,
+) -> list[Rows]:
+    """Rows of a split for each subject; a picture held out for one is held out for all."""
+    names = universe(recordings, kinds, test=False)
+    return [
+        split_rows(recording.stored.trials, split, val_fraction, seed, kinds=kinds, universe=names)
+        for recording in recordings
+    ]
+
+
+def divide_test(
+    recordings: Sequence[Recording], split: Split, *, val_fraction: float, seed: int
+) -> list[Rows]:
+    """Test rows as training rows, for transductive adaptation: the same division within them."""
+    kept = held_out(universe(recordings, ("task",), test=True), val_fraction, seed)
+    divided = []
+    for recording in recordings:
+        trials = recording.stored.trials
+        rows = split_rows(trials, "test")
+        if split != "test":
+            inside = np.array([name in kept for name in groups(trials.iloc[rows])], dtype=bool)
+            rows = rows[inside == (split == "val")]
+        divided.append(rows)
+    return divided
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How stored responses become the model's input, before it is fitted to anybody."""
+
+    roi: tuple[str, ...] = ()
+    order: Order = "stored"
+    padding: Padding = "zero"
+    standardise: Standardise = "voxel"
+    patch_size: int = 16
+    length: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.patch_size < 1:
+            raise ConfigError(f"patch_size is {self.patch_size}", "at least 1 voxel")
+        if self.length is not None and (self.length < 1 or self.length % self.patch_size):
+            raise ConfigError(
+                f"length is {self.length} voxels", f"a multiple of patch_size, {self.patch_size}"
+            )
+
+    def columns(self, stored: StoredSubject) -> Rows:
+        """Stored voxels of the ROI in the chosen order."""
+        inside = np.flatnonzero(stored.roi_mask(self.roi or None))
+        return inside[order_voxels(stored.ijk[inside], self.order)]
+
+    def fit(self, recording: Recording, rows: Rows, length: int | None) -> VoxelTransform:
+        """The transform of one subject from its training rows."""
+        return fit_transform(
+            Moments(_blocks(recording.stored, rows)),
+            self.columns(recording.stored),
+            standardise=self.standardise,
+            padding=self.padding,
+            patch_size=self.patch_size,
+            length=length,
+            subject=recording.name,
+        )
+
+
+def _blocks(stored: StoredSubject, rows: Rows) -> Iterator[Float]:
+    step = max(1, BLOCK_BYTES // (4 * stored.num_voxels))
+    for start in range(0, len(rows), step):
+        yield stored.responses(rows[start : start + step])
+
+
+def fit_preprocessing(
+    recordings: Sequence[Recording],
+    rows: Sequence[Rows],
+    recipe: Recipe,
+    saved: Preprocessing | None = None,
+) -> Preprocessing:
+    """One preprocessing for all subjects, padded to the longest.
+
+    Args:
+        recordings: The subjects.
+        rows: Training rows of each; nothing else is looked at.
+        recipe: What to do.
+        saved: Transforms of a pretrained model: subjects it knows keep theirs, others get one of
+            its length.
+
+    Returns:
+        The saved subjects and the new ones.
+    """
+    known = dict(saved.subjects) if saved else {}
+    length = saved.length if saved else recipe.length
+    pairs = zip(recordings, rows, strict=True)
+    new = {
+        recording.name: recipe.fit(recording, chosen, length)
+        for recording, chosen in pairs
+        if recording.name not in known
+    }
+    if length is None:
+        length = max(transform.length for transform in new.values())
+        new = {name: _lengthened(transform, length) for name, transform in new.items()}
+    if saved:
+        return Preprocessing(
+            saved.patch_size, length, {**known, **new}, saved.settings, saved.transductive
+        )
+    settings = {
+        "roi": "+".join(recipe.roi) or "all",
+        "order": recipe.order,
+        "standardise": recipe.standardise,
+    }
+    return Preprocessing(recipe.patch_size, length, new, settings)
+
+
+def _lengthened(transform: VoxelTransform, length: int) -> VoxelTransform:
+    return VoxelTransform(**{**vars(transform), "length": length})
+
+
+def read_responses(
+    recordings: Sequence[Recording],
+    rows: Sequence[Rows],
+    preprocessing: Preprocessing,
+    *,
+    average: bool = False,
+    cache_bytes: int = CACHE_BYTES,
+) -> Responses:
+    """Rows of all subjects as one sequence; with `average`, one item for each stimulus."""
+    sources = [
+        ResponseSource(
+            stored=recording.stored,
+            transform=preprocessing[recording.name],
+            rows=_items(recording.stored, chosen, average),
+            number=number,
+        )
+        for number, (recording, chosen) in enumerate(zip(recordings, rows, strict=True))
+    ]
+    return Responses(sources, cache_bytes)
+
+
+def _items(stored: StoredSubject, rows: Rows, average: bool) -> list[Rows]:
+    if not average:
+        return list(rows[:, None])
+    names = stored.trials["stimulus"].to_numpy()[rows]
+    return [rows[names == name] for name in dict.fromkeys(names.tolist())]
+
+
+def reuse_or_fit(
+    recordings: Sequence[Recording], rows: Sequence[Rows], recipe: Recipe, saved: str | None
+) -> Preprocessing:
+    """The preprocessing of a run or model, completed for new subjects; a new one without it."""
+    return fit_preprocessing(
+        recordings, rows, recipe, Preprocessing.load(saved) if saved is not None else None
+    )
+
+
+def region_names(roi: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Regions as a tuple; empty for all voxels."""
+    if roi is None:
+        return ()
+    return (roi,) if isinstance(roi, str) else tuple(roi)
+
+
+def voxel_facts(preprocessing: Preprocessing) -> dict[str, int]:
+    """Voxels the model reads, and voxels of a patch."""
+    return {"num_voxels": preprocessing.length, "patch_size": preprocessing.patch_size}
+
+
+def input_files(stores: str | Sequence[str], saved: str | None) -> list[Path]:
+    """Files that responses come from."""
+    paths = [stores] if isinstance(stores, str) else list(stores)
+    return [Path(path) for path in paths] + ([find_saved(saved)] if saved is not None else [])
