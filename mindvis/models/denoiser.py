@@ -51,10 +51,21 @@ def build_denoiser(
         down_block_types=tuple(down),
         up_block_types=tuple(up),
         cross_attention_dim=context_dim,
-        attention_head_dim=tuple(number_of_heads(width, attention_head_dim) for width in channels),
+        attention_head_dim=heads_of_levels(channels, attends, attention_head_dim),
         norm_num_groups=gcd(32, *channels),
         class_embed_type="simple_projection",
         projection_class_embeddings_input_dim=pooled_dim,
+    )
+
+
+def heads_of_levels(
+    channels: tuple[int, ...], attends: tuple[bool, ...], head_dim: int | None
+) -> tuple[int, ...]:
+    """Heads of each level; the coarsest always attends, in the middle of the U-Net."""
+    used = (*attends[:-1], True)
+    return tuple(
+        number_of_heads(width, head_dim) if level else 1
+        for width, level in zip(channels, used, strict=True)
     )
 
 

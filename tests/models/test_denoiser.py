@@ -1,0 +1,130 @@
+"""The stock U-Net as MinD-Vis' denoiser: its numbers, and what trains of it."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import conv1d
+
+from mindvis.errors import ConfigError
+from mindvis.models.conditioning import BrainConditioner, Conditioning, LabelConditioner
+from mindvis.models.denoiser import (
+    build_denoiser,
+    number_of_heads,
+    open_for_conditioning,
+    predict_noise,
+)
+from tests.models.upstream import by_rule, close, unet_weights
+
+
+def tiny_denoiser():
+    torch.manual_seed(0)
+    return build_denoiser(
+        sample_size=8,
+        in_channels=3,
+        context_dim=6,
+        pooled_dim=5,
+        block_out_channels=(8, 16),
+        attention_head_dim=4,
+    )
+
+
+def golden_denoiser(weights):
+    unet = build_denoiser(8, 3, 24, 24, (32, 64), 1, attention_head_dim=None)
+    unet.load_state_dict(unet_weights(weights, levels=2, layers=1))
+    return unet
+
+
+def pooled_by_convolution(weights, context):
+    """MinD-Vis' pooled branch, 77 tokens to 38 to 1; it belongs to our conditioner."""
+    for layer in "01":
+        name = f"time_embed_condtion.{layer}"
+        context = conv1d(context, weights.pop(f"{name}.weight"), weights.pop(f"{name}.bias"))
+    return context[:, 0]
+
+
+@pytest.mark.parametrize("case", ["tokens_timecond", "pooled_timecond", "tokens_notimecond"])
+def test_noise_is_that_of_mindvis(shared, case):
+    golden = np.load(shared(f"goldens/unet_{case}.npz"))
+    weights, context = by_rule(golden), torch.from_numpy(golden["context"])
+    by_convolution = case == "tokens_timecond"
+    pooled = pooled_by_convolution(weights, context) if by_convolution else context[:, 0]
+    if case == "tokens_notimecond":
+        weights["time_embed_condtion.weight"] = torch.zeros(128, 24)
+        weights["time_embed_condtion.bias"] = torch.zeros(128)
+    noise = predict_noise(
+        golden_denoiser(weights),
+        torch.from_numpy(golden["x"]),
+        torch.from_numpy(golden["t"]),
+        Conditioning(context, pooled),
+    )
+    assert close(noise, golden["out"])
+
+
+def test_what_trains_at_mindvis_size():
+    """27.1 million parameters in 118 tensors: 114 in the U-Net, 4 in the pooled branch."""
+    with torch.device("meta"):
+        unet = build_denoiser(64, 3, 512, 512, (192, 384, 576, 960), 2, attention_head_dim=None)
+        conditioner = BrainConditioner(291, 1024, 512, 512, projection="compat")
+    opened = open_for_conditioning(unet)
+    branch = list(conditioner.mapping.pooled_maps.parameters())
+    assert len(opened) + len(branch) == 118
+    trained = sum(p.numel() for p in unet.parameters() if p.requires_grad)
+    trained += sum(p.numel() for p in branch)
+    assert trained == pytest.approx(27.1e6, abs=0.05e6)
+    total = sum(p.numel() for p in unet.parameters()) + sum(p.numel() for p in branch)
+    assert total == pytest.approx(401.3e6, abs=0.05e6)
+
+
+def test_only_the_condition_gets_gradients():
+    unet = tiny_denoiser()
+    opened = open_for_conditioning(unet)
+    conditioner = LabelConditioner(4, context_dim=6, pooled_dim=5)
+    noise = predict_noise(
+        unet, torch.randn(2, 3, 8, 8), torch.tensor([3, 7]), conditioner(torch.tensor([0, 3]))
+    )
+    noise.square().mean().backward()
+    with_gradient = [name for name, p in unet.named_parameters() if p.grad is not None]
+    assert with_gradient == opened
+    assert not any("resnets" in name or "attn1" in name for name in opened)
+    assert {"class_embedding.weight", "class_embedding.bias"} <= set(opened)
+
+
+def test_both_ways_of_conditioning_count():
+    unet, latents, t = tiny_denoiser(), torch.randn(1, 3, 8, 8), torch.tensor([5])
+    context, pooled = torch.randn(1, 4, 6), torch.randn(1, 5)
+    base = predict_noise(unet, latents, t, Conditioning(context, pooled))
+    other_context = predict_noise(unet, latents, t, Conditioning(-context, pooled))
+    other_pooled = predict_noise(unet, latents, t, Conditioning(context, -pooled))
+    assert not torch.allclose(base, other_context)
+    assert not torch.allclose(base, other_pooled)
+
+
+def test_repeated_tokens_are_one_token():
+    unet, latents, t = tiny_denoiser(), torch.randn(1, 3, 8, 8), torch.tensor([5])
+    token, pooled = torch.randn(1, 1, 6), torch.randn(1, 5)
+    one = predict_noise(unet, latents, t, Conditioning(token, pooled))
+    many = predict_noise(unet, latents, t, Conditioning(token.expand(1, 9, 6), pooled))
+    assert torch.allclose(one, many, atol=1e-5)
+
+
+def test_heads_and_levels():
+    unet = build_denoiser(
+        8, 3, 6, 5, (8, 16, 24), attention=(True, False, True), attention_head_dim=8
+    )
+    assert [type(block).__name__ for block in unet.down_blocks] == [
+        "CrossAttnDownBlock2D",
+        "DownBlock2D",
+        "CrossAttnDownBlock2D",
+    ]
+    assert type(unet.up_blocks[0]).__name__ == "CrossAttnUpBlock2D"
+    assert number_of_heads(24, 8) == 3
+    assert number_of_heads(24, None) == 1
+
+
+def test_mistakes_are_sentences():
+    with pytest.raises(ConfigError, match="16 channels has attention heads of 5"):
+        number_of_heads(16, 5)
+    with pytest.raises(ConfigError, match="says 1 levels and block_out_channels 2"):
+        build_denoiser(8, 3, 6, 5, (8, 16), attention=(True,))
+    with pytest.raises(ConfigError, match="7 x 7 are halved 1 times; expected a multiple of 2"):
+        build_denoiser(7, 3, 6, 5, (8, 16))

@@ -1,0 +1,140 @@
+"""The transformer parts against explicit softmax, loops and MinD-Vis' own tables."""
+
+import numpy as np
+import pytest
+import torch
+
+from mindvis.errors import ConfigError, DataError
+from mindvis.models.layers import (
+    Attention,
+    Block,
+    Blocks,
+    Trunk,
+    patchify,
+    resample_positions,
+    sincos_positions,
+    unpatchify,
+)
+from tests.models.upstream import close
+
+
+def explicit_attention(attention, tokens):
+    """The formula with the matrix of probabilities written out."""
+    batch, length, dim = tokens.shape
+    heads = attention.num_heads
+    query, key, value = (
+        part.reshape(batch, length, heads, dim // heads).transpose(1, 2)
+        for part in attention.qkv(tokens).chunk(3, dim=-1)
+    )
+    scores = query @ key.transpose(-1, -2) / (dim / heads) ** 0.5
+    mixed = scores.softmax(dim=-1) @ value
+    return attention.proj(mixed.transpose(1, 2).reshape(batch, length, dim))
+
+
+def explicit_block(block, tokens):
+    tokens = tokens + explicit_attention(block.attn, block.norm1(tokens))
+    hidden = block.mlp.fc1(block.norm2(tokens))
+    hidden = hidden * 0.5 * (1 + torch.erf(hidden / 2**0.5))
+    return tokens + block.mlp.fc2(hidden)
+
+
+def test_positions_follow_the_formula():
+    table = sincos_positions(num_patches=7, dim=6, class_token=False)
+    for place in range(7):
+        for i in range(3):
+            angle = place / 10000 ** (2 * i / 6)
+            assert table[place, i].item() == pytest.approx(np.sin(angle), abs=1e-14)
+            assert table[place, 3 + i].item() == pytest.approx(np.cos(angle), abs=1e-14)
+
+
+@pytest.mark.parametrize(("dim", "length", "class_token"), [(32, 10, 1), (32, 10, 0), (16, 7, 1)])
+def test_positions_are_those_of_mindvis(shared, dim, length, class_token):
+    golden = np.load(shared("goldens/mae_parts.npz"))
+    name = f"pos_{dim}_{length}_{'cls' if class_token else 'nocls'}"
+    assert close(sincos_positions(length, dim, bool(class_token)), golden[name], 1e-12)
+
+
+def test_positions_at_the_papers_size(shared):
+    golden = np.load(shared("goldens/mae_parts.npz"))["pos_1024_282_cls"]
+    assert close(sincos_positions(282, 1024)[[0, 1, 2, 100, 282]], golden, 1e-12)
+
+
+@pytest.mark.parametrize("length", [5, 7, 10, 14, 23])
+def test_resampled_positions_are_those_of_mindvis(shared, length):
+    golden = np.load(shared("goldens/mae_parts.npz"))
+    stored = torch.from_numpy(golden["pos_interp_10_to_10"][0])
+    expected = torch.from_numpy(golden[f"pos_interp_10_to_{length}"][0])
+    assert torch.equal(resample_positions(stored, length), expected)
+
+
+def test_positions_resampled_on_loading(shared):
+    golden = np.load(shared("goldens/cond_stage.npz"))
+    stored = torch.from_numpy(golden["sd_tokens/mae.pos_embed"][0])
+    expected = torch.from_numpy(golden["loaded_pos_embed_10_to_7"][0])
+    assert torch.equal(resample_positions(stored, 7), expected)
+
+
+def test_patches_are_those_of_mindvis(shared):
+    golden = np.load(shared("goldens/mae_parts.npz"))
+    voxels = torch.from_numpy(golden["patchify_in"][:, 0])
+    patches = patchify(voxels, 16)
+    assert torch.equal(patches, torch.from_numpy(golden["patchify_out"]))
+    assert torch.equal(unpatchify(patches), voxels)
+
+
+def test_attention_equals_the_formula_with_gradients():
+    torch.manual_seed(0)
+    attention = Attention(dim=12, num_heads=3).double()
+    fused = torch.randn(2, 7, 12, dtype=torch.float64, requires_grad=True)
+    plain = fused.detach().clone().requires_grad_()
+    ours, theirs = attention(fused), explicit_attention(attention, plain)
+    assert close(ours, theirs.detach(), 1e-12)
+    weight = torch.randn_like(ours)
+    (ours * weight).sum().backward()
+    (theirs * weight).sum().backward()
+    assert close(fused.grad, plain.grad, 1e-12)
+
+
+def test_block_reuses_memory_without_changing_a_gradient():
+    torch.manual_seed(1)
+    block = Block(dim=10, num_heads=5, mlp_ratio=1.5).double()
+    fused = torch.randn(3, 4, 10, dtype=torch.float64, requires_grad=True)
+    plain = fused.detach().clone().requires_grad_()
+    ours = torch.autograd.grad(block(fused).square().sum(), [fused, *block.parameters()])
+    theirs = torch.autograd.grad(
+        explicit_block(block, plain).square().sum(), [plain, *block.parameters()]
+    )
+    for our, their in zip(ours, theirs, strict=True):
+        # the key's third of the qkv bias has a gradient of zero up to round-off
+        assert (our - their).abs().max() <= 1e-11 * max(1.0, their.abs().max().item())
+
+
+def test_a_block_leaves_its_input_alone():
+    block = Block(dim=4, num_heads=2, mlp_ratio=1.0)
+    tokens = torch.randn(2, 3, 4)
+    before = tokens.clone()
+    block(tokens)
+    assert torch.equal(tokens, before)
+
+
+def test_sizes_that_do_not_divide_are_refused():
+    with pytest.raises(ConfigError, match="width 10 has 4 heads; expected an even width"):
+        Blocks(10, 1, 4, 1.0)
+    with pytest.raises(ConfigError, match="70 voxels cuts them into patches of 16"):
+        Trunk(70, 16, 8, 1, 2, 1.0)
+
+
+def test_other_voxel_counts_are_refused():
+    trunk = Trunk(24, 8, 6, 1, 3, 1.0)
+    with pytest.raises(DataError, match="have 16 voxels; expected 24"):
+        trunk.check(torch.zeros(2, 16))
+
+
+def test_embedding_places_each_patch_where_it_belongs():
+    trunk = Trunk(num_voxels=20, patch_size=4, embed_dim=6, depth=0, num_heads=2, mlp_ratio=1.0)
+    patches = patchify(torch.randn(2, 20), 4)
+    index = torch.tensor([[3, 0], [1, 4]])
+    some = trunk.embed(torch.stack([patches[0, [3, 0]], patches[1, [1, 4]]]), index)
+    every = trunk.embed(patches)
+    assert torch.allclose(some[0], every[0, [3, 0]])
+    assert torch.allclose(some[1], every[1, [1, 4]])
