@@ -31,7 +31,7 @@ def prepare_bids(
     voxels: Literal["mask", "rois"] = "mask",
     response: Literal["average", "lsa", "lss"] = "average",
     lag_start: float = 4.0,
-    lag_end: float = 8.0,
+    lag_end: float = 9.0,
     hrf_model: Literal["glover", "spm"] = "glover",
     detrend: bool = True,
     high_pass: float | None = 0.008,

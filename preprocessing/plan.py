@@ -47,7 +47,7 @@ class SignalOptions:
         cleaning: What is removed.
         response: How a trial's response is estimated.
         rest_window: Seconds over which rest volumes are averaged.
-        confounds: "motion" where there is a confounds file, "none", or columns (patterns with *).
+        confounds: "motion" where there is such a file, "none", or columns (patterns with *).
         nan: Whether voxels with NaN are refused or dropped.
     """
 
@@ -132,7 +132,8 @@ def _confounds(
     scan: Scan, folders: Sequence[Path], count: int, choice: str | Sequence[str]
 ) -> tuple[Floats | None, Path | None]:
     """Confound regressors and their file; gaps in a column take its mean."""
-    found = inherited(scan, folders, "_desc-confounds_timeseries.tsv")
+    derived = [path for f in folders for path in sorted(f.glob("derivatives/*/")) if path.is_dir()]
+    found = inherited(scan, [*folders, *derived], "_desc-confounds_timeseries.tsv")
     if choice == "none" or (choice == "motion" and not found):
         return None, None
     if not found:

@@ -185,7 +185,7 @@ def refuse_nan(
     Raises:
         SourceError: If some are not and the policy is to refuse them; says how many of how many.
     """
-    finite = np.isfinite(series).all(axis=0)
+    finite: NDArray[np.bool_] = np.all(np.isfinite(series), axis=0)
     if policy == "refuse" and not finite.all():
         raise SourceError(
             f"{path} has NaN or infinite values in {int((~finite).sum())} of {finite.size} voxels",

@@ -43,7 +43,7 @@ class ResponseOptions:
 
     method: Literal["average", "lsa", "lss"] = "average"
     lag_start: float = 4.0
-    lag_end: float = 8.0
+    lag_end: float = 9.0
     hrf_model: Literal["glover", "spm"] = "glover"
 
     def __post_init__(self) -> None:
