@@ -15,12 +15,10 @@ from torch import Tensor
 from mindvis.errors import ConfigError, MindVisError
 from mindvis.files import atomic_path, write_json
 from mindvis.provenance import read_lineage, write_lineage
+from mindvis.runs import COMPLETE, LAST
 from mindvis.tasks.base import BrainTask
 from mindvis.tasks.records import MetricsTable
 from mindvis.tasks.schedule import ema_decay, update_average
-
-COMPLETE = "complete.json"
-LAST = Path("checkpoints") / "last.ckpt"
 
 
 class EMA(Callback):

@@ -134,7 +134,6 @@ class LatentDiffusion(DiffusionTask):
         if first_stage is not None:
             self.first_stage.requires_grad_(False)
         self.cache = LatentCache(self.first_stage, "index")
-        self.val_cache = LatentCache(self.first_stage, "index")
 
     def _latent_size(self) -> int:
         """Height and width of the latents of a picture.
@@ -207,9 +206,9 @@ class LatentDiffusion(DiffusionTask):
             decoded = decode_latents(self.first_stage, encode_images(self.first_stage, images))
             self.log_val({"reconstruction": (decoded - images).square().mean()}, len(images))
             return
-        self.val_cache.fill([batch], self.device)
+        self.cache.fill([batch], self.device)
         condition = self.conditioner(batch["label"])
-        errors = self.validation_errors(self.val_cache(batch), condition, batch["index"])
+        errors = self.validation_errors(self.cache(batch), condition, batch["index"])
         self.log_val({"loss": errors.mean()}, len(images))
 
     # -- optimisation, checkpoints, results -------------------------------------------------
