@@ -1,0 +1,241 @@
+"""One self-contained page of results: pictures, intervals, controls, curves, configuration.
+
+The page asks nothing of a network: pictures are data URIs, style and script are inlined and pinned
+by their hashes in a Content-Security-Policy. Every text of the data passes Jinja2's escaping.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mindvis.metrics.charts import forest, plain_yaml, result_cells, training_panel
+from mindvis.metrics.protocols import PIXEL_CORRELATION
+from mindvis.metrics.table import interval, is_share, number, p_value
+from mindvis.metrics.thumbnails import choose_step, data_uri
+from mindvis.seeding import numpy_generator
+
+Step = tuple[int | None, int | None]
+PER_SECTION = 6  # cards among the best, the median, the worst and the random
+SAMPLED = 24  # pictures that tell how large all of them will be
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What the page shows of one subject.
+
+    Args:
+        subject: Its id.
+        stimuli: Ids of the stimuli.
+        labels: Class of each.
+        categories: Coarser group of each.
+        seen: bool (stimuli,), whether brain responses to the class were trained on; None if
+            unknown.
+        truths: uint8 (stimuli, height, width, 3).
+        decoded: uint8 (stimuli, draws, height, width, 3).
+        scores: For each metric (stimuli,), mean over draws.
+        named: The judge's name for each picture (stimuli, draws); None without a judge.
+        hits: bool (stimuli, draws), whether that is its name for the true picture.
+    """
+
+    subject: str
+    stimuli: Sequence[str]
+    labels: Sequence[str]
+    categories: Sequence[str]
+    seen: NDArray[np.bool_] | None
+    truths: NDArray[np.uint8]
+    decoded: NDArray[np.uint8]
+    scores: Mapping[str, NDArray[np.float64]]
+    named: NDArray[np.str_] | None = None
+    hits: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the page is made of.
+
+    Args:
+        content: What metrics.json holds.
+        galleries: Pictures of each subject.
+        config: Options of the decoding run.
+        runs: Run folders whose training curves are drawn.
+        seed: Of the random section.
+    """
+
+    content: Mapping[str, Any]
+    galleries: Sequence[Gallery]
+    config: Mapping[str, Any]
+    runs: Sequence[Path] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded picture of a card."""
+
+    uri: str
+    name: str
+    hit: bool | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """One stimulus of one subject: the truth beside its draws."""
+
+    subject: str
+    stimulus: str
+    label: str
+    category: str
+    seen: str
+    truth: str
+    pictures: tuple[Picture, ...]
+    scores: dict[str, float | None]
+
+
+def render_report(page: Page) -> str:
+    """The page as HTML text.
+
+    Args:
+        page: Results and pictures.
+    """
+    content = page.content
+    style, script = _template("report.css"), _template("report.js")
+    cards = make_cards(page.galleries)
+    order = _headline(content)
+    small = bool(page.galleries) and max(page.galleries[0].truths.shape[1:3]) <= 40
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"number": number, "interval": interval, "p_value": p_value}
+    return environment.get_template("report.html").render(
+        content=content,
+        headline=order,
+        hero=content["metrics"][order],
+        style=Markup(style),  # a file of this package, as is the script
+        script=Markup(script),
+        style_hash=_csp_hash(style),
+        script_hash=_csp_hash(script),
+        cards=cards,
+        sections=_sections(cards, order, page.seed),
+        sample=_random_cards(cards, page.seed, 8),
+        sortable={name: m["title"] for name, m in content["metrics"].items() if m["n"]},
+        lower=[name for name, m in content["metrics"].items() if m["better"] == "lower"],
+        classes=sorted({card.label for card in cards} | {card.category for card in cards}),
+        forest=forest(content),
+        groups=_groups(content),
+        group_metrics=[name for name, m in content["metrics"].items() if m["n"]],
+        panels=[training_panel(run) for run in page.runs],
+        config=plain_yaml(page.config),
+        pixelated=small,
+        is_share=is_share,
+    )
+
+
+def _template(name: str) -> str:
+    """A file of the templates folder, which is installed with the package."""
+    folder = resources.files("mindvis.metrics") / "templates"
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def _csp_hash(text: str) -> str:
+    """The source expression that allows exactly this inline text."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _headline(content: Mapping[str, Any]) -> str:
+    """The metric that leads the page: the headline, or correlation where that is null."""
+    name = str(content["headline"])
+    return name if content["metrics"][name]["value"] is not None else PIXEL_CORRELATION
+
+
+def make_cards(galleries: Sequence[Gallery]) -> list[Card]:
+    """All cards, pictures encoded at one size that lets the page stay small."""
+    if not galleries:
+        return []
+    count = sum(len(g.truths) * (1 + g.decoded.shape[1]) for g in galleries)
+    first = galleries[0]
+    sample = [*first.truths[: SAMPLED // 2], *first.decoded[: SAMPLED // 2, 0]]
+    step = choose_step(sample, count)
+    entries = [(gallery, i) for gallery in galleries for i in range(len(gallery.stimuli))]
+    return [_card(gallery, i, step) for gallery, i in tqdm(entries, "report", delay=2, leave=False)]
+
+
+def _card(gallery: Gallery, i: int, step: Step) -> Card:
+    """The card of one stimulus."""
+    seen = "" if gallery.seen is None else ("seen" if gallery.seen[i] else "unseen")
+    pictures = tuple(
+        Picture(
+            data_uri(picture, step),
+            "" if gallery.named is None else str(gallery.named[i, j]),
+            None if gallery.hits is None else bool(gallery.hits[i, j]),
+        )
+        for j, picture in enumerate(gallery.decoded[i])
+    )
+    scores = {name: float(values[i]) for name, values in gallery.scores.items()}
+    return Card(
+        subject=gallery.subject,
+        stimulus=gallery.stimuli[i],
+        label=gallery.labels[i],
+        category=gallery.categories[i],
+        seen=seen,
+        truth=data_uri(gallery.truths[i], step),
+        pictures=pictures,
+        scores={name: value if np.isfinite(value) else None for name, value in scores.items()},
+    )
+
+
+def _sections(cards: Sequence[Card], order: str, seed: int) -> list[tuple[str, str, list[Card]]]:
+    """Best, median, worst and random cards, with what each section is."""
+    if len(cards) < 2 * PER_SECTION:
+        return []
+
+    def key(card: Card) -> tuple[float, float]:
+        first, second = card.scores.get(order), card.scores.get(PIXEL_CORRELATION)
+        return (-1.0 if first is None else first, -1.0 if second is None else second)
+
+    ranked = sorted(cards, key=key, reverse=True)
+    middle = (len(ranked) - PER_SECTION) // 2
+    return [
+        ("Best", "highest scores", ranked[:PER_SECTION]),
+        ("Median", "the middle of the ranking", ranked[middle : middle + PER_SECTION]),
+        ("Worst", "lowest scores", ranked[-PER_SECTION:]),
+        ("Random", "drawn by the seed, not by score", _random_cards(cards, seed, PER_SECTION)),
+    ]
+
+
+def _random_cards(cards: Sequence[Card], seed: int, count: int) -> list[Card]:
+    """Some cards, the same for the same seed."""
+    chosen = numpy_generator(seed, "report").permutation(len(cards))[:count]
+    return [cards[i] for i in chosen]
+
+
+def _groups(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the table of seen and unseen classes and of subjects."""
+    names = [name for name, m in content["metrics"].items() if m["n"]]
+    parts: dict[str, Mapping[str, Any]] = {"All stimuli": content}
+    parts |= {f"{name.capitalize()} classes": part for name, part in content["strata"].items()}
+    for subject, part in content["subjects"].items():
+        if len(content["subjects"]) > 1:
+            parts[subject] = part
+            parts |= {f"{subject}, {name} classes": s for name, s in part["strata"].items()}
+    return [
+        {
+            "title": title,
+            "stimuli": max((m["n"] for m in part["metrics"].values()), default=0),
+            "cells": result_cells(part, names),
+        }
+        for title, part in parts.items()
+    ]

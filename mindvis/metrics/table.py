@@ -1,0 +1,117 @@
+"""Numbers as people read them: single values, and the results as a table of text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+NOTHING = "–"  # noqa: RUF001 - an en dash, the sign for "no value" in tables
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric is a share of answers, shown in per cent."""
+    return metric.startswith(("n_way", "two_way"))
+
+
+def number(metric: str, value: float | None) -> str:
+    """A score: per cent for shares of answers, three or four decimals otherwise.
+
+    >>> number("n_way", 0.5), number("ssim", 0.25), number("mse", 0.0381)
+    ('50.0 %', '0.250', '0.0381')
+    """
+    if value is None:
+        return NOTHING
+    if is_share(metric):
+        return f"{100 * value:.1f} %"
+    return f"{value:.4f}" if metric == "mse" else f"{value:.3f}"
+
+
+def interval(metric: str, ends: Sequence[float] | None) -> str:
+    """A confidence interval, in the units of `number`.
+
+    >>> interval("two_way_ssim", (0.5, 0.75))
+    '50.0 to 75.0 %'
+    """
+    if ends is None:
+        return NOTHING
+    low, high = (number(metric, end) for end in ends)
+    return f"{low.removesuffix(' %')} to {high}"
+
+
+def p_value(value: float | None) -> str:
+    """A p-value; the smallest that the permutations can give is shown as it is.
+
+    >>> p_value(0.0001), p_value(0.5)
+    ('0.0001', '0.500')
+    """
+    if value is None:
+        return NOTHING
+    return f"{value:.4f}" if value < 0.01 else f"{value:.3f}"
+
+
+def _grid(rows: Sequence[Sequence[str]]) -> str:
+    """Columns padded to their widest cell, the first to the left and the rest to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines)
+
+
+def result_rows(summary: Mapping[str, Any]) -> list[list[str]]:
+    """Title, value, interval, chance, p and controls of each metric, after a heading row."""
+    controls = list(summary["controls"])
+    rows = [["", "value", "95 % interval", "chance", "p", *controls]]
+    for name, entry in summary["metrics"].items():
+        beside = [number(name, summary["controls"][c][name]["value"]) for c in controls]
+        rows.append(
+            [
+                entry["title"],
+                number(name, entry["value"]),
+                interval(name, entry["ci95"]),
+                number(name, entry["chance"]),
+                p_value(entry["p"]),
+                *beside,
+            ]
+        )
+    return rows
+
+
+def text_table(content: Mapping[str, Any]) -> str:
+    """The results as lines of text: every metric, then the headline by class and by subject.
+
+    Args:
+        content: What metrics.json holds.
+    """
+    lines = [_grid(result_rows(content))]
+    headline = content["headline"]
+    groups = {f"{name} classes": part for name, part in content["strata"].items()}
+    if len(content["subjects"]) > 1:
+        groups |= content["subjects"]
+    if groups:
+        title = content["metrics"][headline]["title"]
+        rows = [[title, "value", "95 % interval", "stimuli"]]
+        for name, part in groups.items():
+            entry = part["metrics"][headline]
+            value, ends = number(headline, entry["value"]), interval(headline, entry["ci95"])
+            rows.append([name, value, ends, str(entry["n"])])
+        lines += ["", _grid(rows)]
+    lines += _remarks(content)
+    return "\n".join(lines)
+
+
+def _remarks(content: Mapping[str, Any]) -> list[str]:
+    """What a reader must know beside the numbers."""
+    remarks = []
+    if content["transductive"]:
+        remarks.append("transductive: the encoder was tuned on unlabelled test responses")
+    judge = content["judge"]
+    if judge is None:
+        reason = content["metrics"][content["headline"]].get("reason", "")
+        remarks.append(f"n-way accuracy is null: {reason}")
+    elif judge["accuracy_on_truth"]["value"] is not None:
+        share = number("n_way", judge["accuracy_on_truth"]["value"])
+        remarks.append(f"judge {judge['name']}: right about {share} of the true pictures")
+    remarks += [f"no {name}: {reason}" for name, reason in content["controls_missing"].items()]
+    return ["", *remarks] if remarks else []

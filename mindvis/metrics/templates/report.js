@@ -1,0 +1,76 @@
+"use strict";
+// Sorts and filters the cards; the choices live in the address, so that a view can be kept and sent.
+(() => {
+  const form = document.getElementById("toolbar");
+  const gallery = document.getElementById("gallery");
+  const cards = Array.from(gallery.children);
+  const names = ["class", "subject", "seen", "sort", "order", "min", "max", "size"];
+  const fields = Object.fromEntries(
+    names.map((name) => [name, document.getElementById("f-" + name)]).filter(([, field]) => field)
+  );
+  const collator = new Intl.Collator(undefined, { numeric: true });
+
+  const value = (name) => (fields[name] ? fields[name].value : "");
+  const score = (card, name) => {
+    const text = card.getAttribute("data-score-" + name.replaceAll("_", "-"));
+    return text === null ? NaN : Number(text);
+  };
+
+  function fits(card) {
+    const wanted = value("class").trim().toLowerCase();
+    const { label, category, subject, seen } = card.dataset;
+    if (wanted && ![label, category].some((text) => text.toLowerCase().includes(wanted))) return false;
+    if (value("subject") && subject !== value("subject")) return false;
+    if (value("seen") && seen !== value("seen")) return false;
+    const own = score(card, value("sort"));
+    if (value("min") !== "" && !(own >= Number(value("min")))) return false;
+    return value("max") === "" || own <= Number(value("max"));
+  }
+
+  function compare(a, b) {
+    const by = (key) => collator.compare(a.dataset[key], b.dataset[key]);
+    const last = by("stimulus") || by("subject");
+    if (value("order") === "stimulus") return last;
+    if (value("order") === "class") return by("label") || last;
+    const x = score(a, value("sort"));
+    const y = score(b, value("sort"));
+    if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y) || last;
+    const lower = fields.sort.selectedOptions[0].hasAttribute("data-lower");
+    return (lower === (value("order") === "best") ? x - y : y - x) || last;
+  }
+
+  function update() {
+    const shown = cards.filter(fits);
+    for (const card of cards) card.hidden = true;
+    for (const card of shown) card.hidden = false;
+    gallery.append(...cards.sort(compare));
+    document.getElementById("count").textContent = shown.length + " of " + cards.length;
+    document.getElementById("empty").hidden = shown.length > 0;
+    document.body.classList.toggle("large", value("size") === "large");
+  }
+
+  function remember() {
+    const chosen = new URLSearchParams();
+    for (const name of Object.keys(fields)) {
+      const first = fields[name].querySelector("option[selected]") || fields[name].options?.[0];
+      if (fields[name].value !== (first ? first.value : "")) chosen.set(name, fields[name].value);
+    }
+    const address = chosen.size ? "#view?" + chosen : location.pathname + location.search;
+    history.replaceState(null, "", address);
+  }
+
+  function recall() {
+    if (!location.hash.startsWith("#view?")) return;
+    for (const [name, text] of new URLSearchParams(location.hash.slice(6))) {
+      if (fields[name]) fields[name].value = text;
+    }
+    form.scrollIntoView();
+  }
+
+  form.addEventListener("input", () => { update(); remember(); });
+  form.addEventListener("reset", () => setTimeout(() => { update(); remember(); }));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  window.addEventListener("hashchange", () => { recall(); update(); });
+  recall();
+  update();
+})();
