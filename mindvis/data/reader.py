@@ -1,7 +1,7 @@
 """Reading a VoxelStore: lazily, in any worker process, with damage reported by the part's name."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -56,13 +56,14 @@ class VoxelStore:
         except (OSError, RuntimeError, KeyError) as error:
             self.close()
             raise StoreError(
-                f"{self.path} is damaged ({error})", remedy="prepare it again"
+                f"{name or self.path} is damaged ({error.args[0]})", remedy="prepare it again"
             ) from error
 
     def _verify(self, where: str) -> None:
         file = self.file
         check_root(file, where)
-        known = check_stimuli(file["stimuli"], where) if "stimuli" in file else None
+        # by name, since a damaged group counts as absent when it is asked for
+        known = check_stimuli(file["stimuli"], where) if "stimuli" in list(file) else None
         self.subjects: tuple[str, ...] = tuple(sorted(file["subjects"]))
         for name in self.subjects:
             check_subject(file["subjects"][name], name, known, where)
@@ -180,7 +181,7 @@ class StoredSubject:
         return self._masks("quality")
 
     def _masks(self, folder: str) -> dict[str, npt.NDArray[Any]]:
-        members: Mapping[str, h5py.Dataset] = self._group.get(folder, {})
+        members = self._group[folder]
         return {name: read(members[name]) for name in sorted(members)}
 
     @property

@@ -115,7 +115,7 @@ def check_subject(group: h5py.Group, name: str, known: set[str] | None, where: s
     sizes: dict[str, tuple[int, ...]] = {f"trials/{column}": (trials,) for column in TRIAL_COLUMNS}
     sizes |= {"voxels/ijk": (voxels, 3), "voxels/affine": (4, 4), "voxels/shape": (3,)}
     for folder in ("rois", "quality"):
-        sizes |= {f"{folder}/{key}": (voxels,) for key in group.get(folder, ())}
+        sizes |= {f"{folder}/{key}": (voxels,) for key in group[folder]}
     for part, shape in sizes.items():
         _check_shape(
             _member(group, part, f"subject {name}", where), shape, f"{part} of {name}", where
@@ -152,7 +152,8 @@ def _member(group: h5py.Group, part: str, owner: str, where: str) -> h5py.Datase
     member = group.get(part)
     if not isinstance(member, h5py.Dataset):
         raise StoreError(
-            f"{owner} in {where} has no dataset {part!r}", remedy="prepare the store again"
+            f"{owner} in {where} has no readable dataset {part!r}",
+            remedy="prepare the store again",
         )
     return member
 

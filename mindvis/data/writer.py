@@ -106,6 +106,7 @@ def _write_subject(file: h5py.File, name: str, subject: SubjectData | StoredSubj
         ("rois", subject.rois, np.bool_),
         ("quality", subject.quality, np.float32),
     ):
+        group.create_group(folder)
         for key in sorted(members):
             _check_name(key, folder)
             put(group, f"{folder}/{key}", np.asarray(members[key], dtype=dtype))
