@@ -21,6 +21,7 @@ ADVICE = (
     r".*exists and is not empty.*",
     r".*isinstance\(treespec, LeafSpec\).*",
     r".*Detected call of `lr_scheduler\.step\(\)` before `optimizer\.step\(\)`.*",
+    r".*in eval mode at the start of training.*",
     r".*`Trainer\.fit\(\)` loaded the checkpoint.*",
 )
 

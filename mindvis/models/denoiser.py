@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import gcd
 
 from diffusers import UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from mindvis.errors import ConfigError
 from mindvis.models.conditioning import Conditioning
@@ -67,6 +67,36 @@ def heads_of_levels(
         number_of_heads(width, head_dim) if level else 1
         for width, level in zip(channels, used, strict=True)
     )
+
+
+def with_pooled_input(unet: UNet2DConditionModel, pooled_dim: int) -> UNet2DConditionModel:
+    """The same U-Net with a map from a pooled vector to its time embedding.
+
+    The map of one that had none starts at zero, so that the U-Net predicts what it did before.
+
+    Args:
+        unet: Any stock text- or label-conditional U-Net.
+        pooled_dim: Width of the pooled vector, where the U-Net has no map of its own.
+
+    Raises:
+        ConfigError: Its time embedding is conditioned in another way.
+    """
+    kind = unet.config.class_embed_type
+    if kind == "simple_projection":
+        return unet
+    if kind is not None:
+        raise ConfigError(
+            f"The U-Net has class embeddings of type {kind!r}",
+            "'simple_projection', or none",
+            "choose another latent diffusion model",
+        )
+    added = {"class_embed_type": "simple_projection"}
+    config = {**unet.config, **added, "projection_class_embeddings_input_dim": pooled_dim}
+    wider = UNet2DConditionModel.from_config(config)
+    wider.load_state_dict(unet.state_dict(), strict=False)
+    nn.init.zeros_(wider.class_embedding.weight)
+    nn.init.zeros_(wider.class_embedding.bias)
+    return wider
 
 
 def number_of_heads(channels: int, head_dim: int | None) -> int:

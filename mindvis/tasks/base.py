@@ -151,8 +151,9 @@ class BrainTask(LightningModule):
 
     def log_val(self, values: dict[str, Tensor], size: int) -> None:
         """Log validation values under `val_...`, averaged over items and processes."""
-        named = {f"val_{name}": value for name, value in values.items()}
-        self.log_dict(named, batch_size=size, prog_bar=True, sync_dist=True)
+        for name, value in values.items():
+            bar = name in {"loss", "reconstruction", "accuracy"}
+            self.log(f"val_{name}", value, batch_size=size, prog_bar=bar, sync_dist=True)
 
     # -- checkpoints ------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """The judge: a small picture classifier that evaluation asks what a decoded picture shows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,7 @@ from transformers import (
     ResNetConfig,
     ResNetForImageClassification,
 )
+from transformers.utils import logging as hf_logging
 
 from mindvis.files import write_json
 from mindvis.tasks.base import Batch, BrainTask
@@ -65,6 +68,18 @@ def shift_images(images: Tensor, offsets: Tensor) -> Tensor:
     y = rows.clamp(0, height - 1)[:, :, None]
     x = columns.clamp(0, width - 1)[:, None, :]
     return images.movedim(1, -1)[item, y, x].movedim(-1, 1)
+
+
+@contextmanager
+def quiet_saving() -> Iterator[None]:
+    """No progress bar of transformers' own for a file of a few megabytes."""
+    shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hf_logging.enable_progress_bar()
 
 
 class PictureClassifier(BrainTask):
@@ -147,7 +162,8 @@ class PictureClassifier(BrainTask):
         if names:
             self.classifier.config.id2label = dict(enumerate(names))
             self.classifier.config.label2id = {name: row for row, name in enumerate(names)}
-        self.classifier.save_pretrained(folder)
+        with quiet_saving():
+            self.classifier.save_pretrained(folder)
         size = self.fact("image_size")
         processor = {
             "image_processor_type": "ViTImageProcessor",

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mindvis.models.autoencoder import encode_images
 from mindvis.models.conditioning import Conditioning, drop_condition
-from mindvis.tasks.base import BrainTask
+from mindvis.tasks.base import Batch, BrainTask
 from mindvis.tasks.noising import LatentCache, diffusion_errors, sample_images
 
 FIGURE_ITEMS = 8
@@ -35,6 +36,19 @@ class DiffusionTask(BrainTask):
         """Channels, height and width of the latents."""
         size = self.unet.config.sample_size
         return int(self.unet.config.in_channels), int(size), int(size)
+
+    def keep_latents(self) -> None:
+        """Encode every training picture once, unless each epoch changes the pictures."""
+        self.first_stage.eval()
+        if not self.facts.get("augmented"):
+            self.cache.fill(self.training_pictures(), self.device)
+
+    @torch.no_grad()
+    def training_latents(self, batch: Batch) -> Tensor:
+        """Latents (B, C, h, w) of a training batch: kept ones, or of its augmented pictures."""
+        if self.facts.get("augmented"):
+            return encode_images(self.first_stage, batch["image"])
+        return self.cache(batch)
 
     def training_errors(
         self, latents: Tensor, conditioning: Conditioning, batch_idx: int

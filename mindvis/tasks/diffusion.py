@@ -11,7 +11,7 @@ from mindvis.errors import ConfigError
 from mindvis.files import write_json
 from mindvis.models.autoencoder import downsampling, load_ldm
 from mindvis.models.conditioning import BrainConditioner, Conditioning
-from mindvis.models.denoiser import open_for_conditioning
+from mindvis.models.denoiser import open_for_conditioning, with_pooled_input
 from mindvis.models.encoder import BrainEncoder, load_encoder
 from mindvis.tasks.base import Batch
 from mindvis.tasks.denoising import FIGURE_ITEMS, DiffusionTask
@@ -97,7 +97,8 @@ class BrainDiffusion(DiffusionTask):
         self.condition_dropout = condition_dropout
         self.voxel_dropout, self.voxel_noise = voxel_dropout, voxel_noise
         model = load_ldm(ldm)
-        self.unet, self.first_stage, self.scheduler, labels, *_ = model
+        self.unet = with_pooled_input(model.unet, model.unet.config.cross_attention_dim)
+        self.first_stage, self.scheduler, labels = model[1:]
         self._check_pictures()
         sizes = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
         self.encoder = self._build_encoder(
@@ -117,6 +118,7 @@ class BrainDiffusion(DiffusionTask):
         self.first_stage.requires_grad_(False)
         self.opened = frozenset(f"unet.{name}" for name in open_for_conditioning(self.unet))
         self.cache = LatentCache(self.first_stage, "stimulus")
+        self.train()
 
     def _build_encoder(
         self,
@@ -152,8 +154,7 @@ class BrainDiffusion(DiffusionTask):
 
     def on_train_start(self) -> None:
         """Encode every training picture once."""
-        self.first_stage.eval()
-        self.cache.fill(self.training_pictures(), self.device)
+        self.keep_latents()
 
     def condition(self, voxels: Tensor) -> Conditioning:
         """What responses (B, V) tell the denoiser."""
@@ -173,7 +174,7 @@ class BrainDiffusion(DiffusionTask):
     def loss(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one training batch."""
         condition = self.condition(self.augment(batch, batch_idx))
-        return self.training_errors(self.cache(batch), condition, batch_idx).mean()
+        return self.training_errors(self.training_latents(batch), condition, batch_idx).mean()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one training batch, logged."""

@@ -134,6 +134,7 @@ class LatentDiffusion(DiffusionTask):
         if first_stage is not None:
             self.first_stage.requires_grad_(False)
         self.cache = LatentCache(self.first_stage, "index")
+        self._keeps_latents = False
 
     def _latent_size(self) -> int:
         """Height and width of the latents of a picture.
@@ -170,21 +171,22 @@ class LatentDiffusion(DiffusionTask):
 
     def on_train_epoch_start(self) -> None:
         """Enter the second phase: freeze the first stage, measure its scale, keep its latents."""
-        if self.trains_first_stage or len(self.cache):
+        if self.trains_first_stage or self._keeps_latents:
             return
+        self._keeps_latents = True
         self.first_stage.requires_grad_(False).eval()
         if self.first_stage_path is None:
             batches = islice(self.training_pictures(), SCALING_BATCHES)
             images = (batch["image"].to(self.device) for batch in batches)
             set_scaling(self.first_stage, estimate_scaling(self.first_stage, images))
-        self.cache.fill(self.training_pictures(), self.device)
+        self.keep_latents()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of the phase's network."""
         if self.trains_first_stage:
             return self.first_stage_step(batch, batch_idx)
         condition = self.conditioner(batch["label"])
-        loss = self.training_errors(self.cache(batch), condition, batch_idx).mean()
+        loss = self.training_errors(self.training_latents(batch), condition, batch_idx).mean()
         self.log_train(loss, len(batch["label"]))
         return loss
 

@@ -114,7 +114,7 @@ class MaskedModelling(BrainTask):
                     f"{self.fact(size)}, as the data have",
                     f"pass --data.preprocessing {path}, or train stage A on these data",
                 )
-        return mae
+        return mae.train()
 
     @property
     def ancestors(self) -> list[str]:
