@@ -178,9 +178,15 @@ def _write_texts(root: Path, parameters: Parameters) -> None:
     write_json(root / "task-pictures_events.json", sidecars.EVENTS)
     write_json(root / "stimuli/stimuli.json", sidecars.STIMULUS_COLUMNS)
     write_text(root / "stimuli/stimuli.tsv", sidecars.stimulus_table(_pictures(parameters)))
-    for folder, name in (("rois", "Brain and visual areas"), ("motion", "Head motion")):
-        path = root / "derivatives" / folder / "dataset_description.json"
-        write_json(path, {**describe(name, "derivative"), "SourceDatasets": [{"URL": "../../"}]})
+    for name, text in sidecars.DERIVATIVES.items():
+        folder = root / "derivatives" / name
+        content = {**describe(text, "derivative"), "SourceDatasets": [{"URL": "../../"}]}
+        write_json(folder / "dataset_description.json", content)
+        write_text(folder / "README", text + "\n")
+    motion = root / "derivatives/motion"
+    write_json(motion / "desc-confounds_timeseries.json", sidecars.MOTION_COLUMNS)
+    # named as fMRIPrep names them; the standard has no name for confounds yet
+    write_text(motion / ".bidsignore", "*desc-confounds_timeseries.*\n")
     _write_masks(root, parameters)
 
 
@@ -191,12 +197,11 @@ def _write_masks(root: Path, parameters: Parameters) -> None:
         name = f"sub-{subject:02d}"
         anatomy = draw_anatomy(subject, parameters.seed)
         masks = {f"label-{area}": anatomy.members(area) for area in AREAS}
-        masks |= {"label-visual": anatomy.visual, "desc-brain": anatomy.brain}
+        masks |= {"label-VC": anatomy.visual, "desc-brain": anatomy.brain}
         for entity, mask in masks.items():
             path = root / "derivatives/rois" / name / "anat" / f"{name}_{entity}_mask.nii.gz"
             write_nifti(path, anatomy.grid(mask.astype(np.uint8)).T, anatomy.affine)
-            kind = "Brain" if entity == "desc-brain" else "ROI"
-            write_json(_sibling(path, ".json"), {"Type": kind})
+            write_json(_sibling(path, ".json"), sidecars.mask_sidecar(entity))
         rows.append((name, str(int(anatomy.visual.sum()))))
     write_text(root / "participants.tsv", sidecars.table(sidecars.PARTICIPANTS, rows))
 
@@ -241,7 +246,6 @@ def _write_run(root: Path, parameters: Parameters, run: Run) -> None:
     confounds /= f"{run.name}_desc-confounds_timeseries.tsv"
     displacement = framewise_displacement(recording.motion).tolist()
     write_text(confounds, sidecars.motion_table(recording.motion.tolist(), displacement))
-    write_json(_sibling(confounds, ".json"), sidecars.MOTION_COLUMNS)
     affine = observer.anatomy.affine
     write_nifti(image, recording.volumes, affine, repetition_time=TR, step=INTENSITY_STEP)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mindvis.simulation.anatomy import AREAS, VOXEL_SIZE
+from mindvis.simulation.anatomy import AREAS, GRID, VOXEL_SIZE
 from mindvis.simulation.design import DURATION, SPACING, TR, Picture, Run
 from mindvis.simulation.stimuli import Scene
 
@@ -19,7 +19,8 @@ No person was scanned. The same parameters (sourcedata/simulation.json) give the
   {duration:g} s) and of rest. Training pictures are shown once, test pictures once in every test
   run. 16 of the 64 classes occur in the test split alone.
 - `stimuli`: the pictures that were shown; `stimuli/stimuli.tsv` lists what each shows.
-- `derivatives/rois`: brain and visual areas ({areas}) of each observer.
+- `derivatives/rois`: brain and visual areas ({areas}; VC is their
+  union) of each observer.
 - `derivatives/motion`: the head's motion in each run.
 - `sourcedata/pictures`: more pictures of all 64 classes, shown to nobody.
 """.format(spacing=SPACING, duration=DURATION, areas=", ".join(AREAS))
@@ -47,6 +48,11 @@ EVENTS = {
             "test": "shown in every test run, to score models with",
         },
     },
+}
+
+DERIVATIVES = {
+    "rois": "Masks of each observer's brain and visual areas, on the grid of its bold images.",
+    "motion": "Motion of each observer's head, by which its bold images are disturbed.",
 }
 
 MOTION_COLUMNS = {
@@ -108,9 +114,19 @@ def bold_sidecar(run: Run) -> dict[str, Any]:
         "Manufacturer": "mindvis",
         "ManufacturersModelName": "simulated observer",
         "SliceThickness": VOXEL_SIZE,
+        "SliceTiming": [0.0] * GRID[2],  # all slices at once
         "PulseSequenceType": "simulated",
         "Instructions": instructions[run.task],
     }
+
+
+def mask_sidecar(entity: str) -> dict[str, str]:
+    """Content of the JSON file beside a mask; `entity` is "desc-brain" or "label-V1"."""
+    if entity == "desc-brain":
+        return {"Type": "Brain", "Description": "Voxels inside the brain."}
+    area = entity.removeprefix("label-")
+    meaning = "all visual areas" if area == "VC" else f"the visual area {area}"
+    return {"Type": "ROI", "Description": f"Voxels of {meaning}."}
 
 
 def events_table(run: Run, pictures: Sequence[Picture]) -> str:

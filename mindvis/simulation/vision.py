@@ -5,6 +5,7 @@ in the Fourier domain (Field 1987, doi:10.1364/JOSAA.4.002379): its real and ima
 even and the odd filter.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,19 +34,18 @@ def picture_channels(scenes: list[Scene]) -> Array:
     Returns:
         Maps (scenes, NUM_CHANNELS, MAP_SIZE, MAP_SIZE), float32.
     """
-    filters, taper = _log_gabors(), _taper()
     maps = np.empty((len(scenes), NUM_CHANNELS, MAP_SIZE, MAP_SIZE), np.float32)
     for index, scene in enumerate(scenes):
-        maps[index] = _channels(render(scene, PICTURE_SIZE), filters, taper)
+        maps[index] = channel_maps(render(scene, PICTURE_SIZE))
     return maps
 
 
-def _channels(picture: npt.NDArray[np.uint8], filters: Array, taper: Array) -> Array:
-    """All channels of one picture (NUM_CHANNELS, MAP_SIZE, MAP_SIZE)."""
+def channel_maps(picture: npt.NDArray[np.uint8]) -> Array:
+    """All channels of one RGB picture of `PICTURE_SIZE` (NUM_CHANNELS, MAP_SIZE, MAP_SIZE)."""
     red, green, blue = np.moveaxis(picture.astype(np.float32) / 255, -1, 0)
     light = (red + green + blue) / 3
-    spectrum = fft.fft2((light - light.mean()) * taper)
-    energy = np.abs(fft.ifft2(spectrum * filters))
+    spectrum = fft.fft2((light - light.mean()) * _taper())
+    energy = np.abs(fft.ifft2(spectrum * _log_gabors()))
     red_green, blue_yellow = red - green, blue - (red + green) / 2
     opponent = np.stack([red_green, -red_green, blue_yellow, -blue_yellow]).clip(min=0)
     stack = np.concatenate([energy, opponent, light[None], _figure(picture)[None]])
@@ -59,6 +59,7 @@ def _figure(picture: npt.NDArray[np.uint8]) -> Array:
     return np.linalg.norm(pixels - np.median(pixels, (0, 1)), axis=-1)
 
 
+@cache
 def _log_gabors() -> Array:
     """One-sided filters (NUM_ENERGY, PICTURE_SIZE, PICTURE_SIZE) in the Fourier domain."""
     cycles = np.fft.fftfreq(PICTURE_SIZE, 1 / PICTURE_SIZE)
@@ -76,6 +77,7 @@ def _log_gabors() -> Array:
     return np.stack(bank).astype(np.float32)
 
 
+@cache
 def _taper() -> Array:
     """Window that is 1 inside and falls to 0 at the picture's edge, against wrap-around."""
     position = (np.arange(PICTURE_SIZE) + 0.5) / PICTURE_SIZE
