@@ -123,9 +123,10 @@ class CheckedRows:
         wanted = np.asarray(indices)
         if wanted.dtype == np.bool_:
             wanted = np.flatnonzero(wanted)
-        if wanted.size and (wanted.min() < 0 or wanted.max() >= self.shape[0]):
+        outside = wanted[(wanted < 0) | (wanted >= self.shape[0])]
+        if outside.size:
             raise StoreError(
-                f"row {int(wanted.max())} of {self.dataset.name} was asked for",
+                f"row {int(outside[0])} of {self.dataset.name} was asked for",
                 f"rows from 0 to {self.shape[0] - 1}",
             )
         return gather(self, wanted, gap=self.dataset.chunks[0] if self.dataset.chunks else 0)
