@@ -84,10 +84,11 @@ class MetricsTable(Logger):
         self._rewrite()
 
     def _extend_columns(self, *rows: Mapping[str, Any]) -> bool:
-        """Add columns that are new; whether there were any."""
-        new = sorted({key for row in rows for key in row} - set(self.columns))
-        self.columns += new
-        return bool(new)
+        """Add columns that are new, in alphabetical order; whether there were any."""
+        known = {*self.columns, *(key for row in rows for key in row)}
+        extended = ["epoch", "step", *sorted(known - {"epoch", "step"})]
+        new, self.columns = extended != self.columns, extended
+        return new
 
     def _lines(self, rows: list[Row], *, header: bool) -> str:
         text = io.StringIO()
