@@ -7,7 +7,7 @@ from mindvis.data.writer import write_store
 from mindvis.errors import ConfigError
 from preprocessing.formats import load_arrays
 from preprocessing.orientation import Layout, Scale
-from preprocessing.tables import ImageOptions, Section, subject_data, trial_table
+from preprocessing.tables import ImageOptions, Section, stacked_responses, subject_data, trial_table
 from preprocessing.write import store_attributes
 
 
@@ -96,8 +96,9 @@ def prepare_arrays(
     shape = tuple(image_shape) if image_shape else None
     how = ImageOptions(image_layout, shape, image_scale, image_size)
     names, tests = label_names or {}, test_values or ["test"]
+    rows = stacked_responses(sections, arrays)
     trials, stimuli = trial_table(sections, arrays, how, names, tests, first_index)
-    data = subject_data(sections, arrays, trials, rois or [], coordinates, tr)
+    data = subject_data(rows, arrays, trials, rois or [], coordinates, tr)
     facts = {"dataset": dataset or path.stem, "licence": licence, "citation": citation}
     write_store(store, [(subject, data)], stimuli, store_attributes(facts, options, [path]))
     counts = trials["split"].value_counts()

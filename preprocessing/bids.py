@@ -9,12 +9,13 @@ import pandas as pd
 from mindvis.console import say
 from mindvis.data.schema import SubjectData
 from mindvis.data.writer import write_store
-from preprocessing.events import EventOptions, TestOptions, assign_splits
+from preprocessing.events import EventOptions
 from preprocessing.layout import find_scans, find_subjects, read_json
 from preprocessing.pictures import gather_stimuli
 from preprocessing.plan import SignalOptions, plan_run
 from preprocessing.signal import CleaningOptions, ResponseOptions
 from preprocessing.subject import SubjectPlan, plan_subject, run_parts, subject_data, summary
+from preprocessing.trials import TestOptions, assign_splits
 from preprocessing.write import parts_folder, remove_parts, run_jobs, store_attributes
 
 

@@ -1,21 +1,17 @@
-"""Event tables: which rows are trials, what was shown, and which trials are kept for the test."""
+"""Event tables: which rows are trials, and what was shown in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-from warnings import warn
 
 import numpy as np
 import pandas as pd
 
-from mindvis.data.schema import TRIAL_COLUMNS
 from mindvis.errors import SourceError
 from preprocessing.layout import Scan
 from preprocessing.pictures import picture_id
 from preprocessing.signal import Floats, window_width
-
-_MISSING = frozenset({"", "n/a", "nan", "NaN", "NA"})
+from preprocessing.trials import MISSING
 
 
 @dataclass(frozen=True)
@@ -37,23 +33,6 @@ class EventOptions:
     conditions: Sequence[str] | None = None
 
 
-@dataclass(frozen=True)
-class TestOptions:
-    """Which trials are kept for the test where the event tables do not say it.
-
-    Args:
-        rule: "repeated" pictures, all trials of some "runs", or "none".
-        repeats: Shown at least so often to one subject, a picture is "repeated".
-        runs: Numbers of the runs.
-    """
-
-    __test__ = False  # not a test case for pytest
-
-    rule: Literal["none", "repeated", "runs"] = "none"
-    repeats: int = 2
-    runs: Sequence[int] = ()
-
-
 def read_events(path: Path) -> pd.DataFrame:
     """An event table, all columns as text but `onset` and `duration` (s).
 
@@ -67,7 +46,7 @@ def read_events(path: Path) -> pd.DataFrame:
     for column in ("onset", "duration"):
         require_column(events, column, path, "BIDS wants it")
     events["onset"] = _seconds(events["onset"], path)
-    events["duration"] = _seconds(events["duration"].replace(list(_MISSING), "0"), path)
+    events["duration"] = _seconds(events["duration"].replace(list(MISSING), "0"), path)
     return events
 
 
@@ -129,10 +108,10 @@ def _are_trials(events: pd.DataFrame, path: Path, options: EventOptions) -> "pd.
             "--stimulus_column null"
         )
         require_column(events, options.stimulus, path, remedy)
-        chosen = ~events[options.stimulus].isin(_MISSING)
+        chosen = ~events[options.stimulus].isin(MISSING)
     else:
         require_column(events, "trial_type", path, "name the pictures with --stimulus_column")
-        chosen = ~events["trial_type"].isin(_MISSING)
+        chosen = ~events["trial_type"].isin(MISSING)
     if options.conditions is not None:
         require_column(events, "trial_type", path, "drop --conditions")
         chosen &= events["trial_type"].isin(options.conditions)
@@ -188,58 +167,3 @@ def rest_trials(scan: Scan, times: Floats, tr: float, window: float) -> pd.DataF
         },
         index=range(len(onsets)),
     )
-
-
-def assign_splits(tables: Sequence[pd.DataFrame], options: TestOptions) -> None:
-    """Fill the split of all task trials, in place; a table is all trials of one subject.
-
-    A picture that is repeated for one subject is a test picture for all.
-
-    Raises:
-        SourceError: If a split column holds something else than "train" and "test".
-    """
-    repeated: set[str] = set()
-    if options.rule == "repeated":
-        for table in tables:
-            counts = table.loc[table["stimulus"] != "", "stimulus"].value_counts()
-            repeated |= set(counts.index[counts >= options.repeats])
-    for table in tables:
-        task = table["kind"] == "task"
-        test = table["stimulus"].isin(repeated)
-        test |= table["run"].isin(options.runs) & (options.rule == "runs")
-        silent = task & table["split"].isin(_MISSING)
-        table.loc[silent, "split"] = np.where(test[silent], "test", "train")
-        for split in sorted(set(table.loc[task, "split"]) - {"train", "test"}):
-            raise SourceError(
-                f"the events have a trial of split {split!r}",
-                "train or test",
-                "name another column with --split_column, or pass --split_column null",
-            )
-    _warn_of_leaks(tables)
-
-
-def _warn_of_leaks(tables: Sequence[pd.DataFrame]) -> None:
-    shown = pd.concat(
-        [table.loc[table["stimulus"] != "", ["stimulus", "split"]] for table in tables]
-    )
-    both = shown.drop_duplicates()["stimulus"].duplicated()
-    if both.any():
-        warn(
-            f"{int(both.sum())} pictures are in the train split and in the test split", stacklevel=2
-        )
-
-
-def count_repeats(table: pd.DataFrame) -> None:
-    """Number the repeats of each picture from 0, in order of time, in place.
-
-    Trials without a picture are numbered by condition.
-    """
-    key = (
-        table["kind"] + "\n" + table["stimulus"].where(table["stimulus"] != "", table["condition"])
-    )
-    table["repeat"] = table.groupby(key).cumcount().where(table["kind"] == "task", 0)
-
-
-def stored_columns(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns that a store keeps."""
-    return table[list(TRIAL_COLUMNS)].reset_index(drop=True)

@@ -44,6 +44,15 @@ def find_picture(name: str, roots: Sequence[Path]) -> Path | None:
     return None
 
 
+def fit_square(picture: Image.Image, size: int) -> Image.Image:
+    """The centre square of a picture, resized (bicubic, antialiased) to `size` pixels a side."""
+    width, height = picture.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    square = picture.crop((left, top, left + side, top + side))
+    return square.resize((size, size), Image.Resampling.BICUBIC)
+
+
 class PictureRows:
     """Pictures as rows of one uint8 array (n, H, W, 3), read when a slice is asked for.
 
@@ -78,7 +87,7 @@ class PictureRows:
     def _load(self, path: Path) -> NDArray[np.uint8]:
         picture = ImageOps.exif_transpose(_open(path)).convert("RGB")
         if self.size is not None and picture.size != (self.size, self.size):
-            picture = ImageOps.fit(picture, (self.size, self.size), Image.Resampling.LANCZOS)
+            picture = fit_square(picture, self.size)
         return np.asarray(picture, dtype=np.uint8)
 
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from mindvis.data.schema import SubjectData
 from mindvis.errors import SourceError
-from preprocessing.events import count_repeats, stored_columns
 from preprocessing.plan import RunPlan, SignalOptions, run_responses
 from preprocessing.quality import response_quality
 from preprocessing.roi import find_masks, find_rois, kept_voxels, load_rois
+from preprocessing.trials import count_repeats, stored_columns
 from preprocessing.write import Job, StackedRows, digest
 
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from mindvis.data.schema import StimulusData, SubjectData
 from mindvis.errors import SourceError
-from preprocessing.events import count_repeats, stored_columns
 from preprocessing.formats import Array, as_texts
 from preprocessing.orientation import Layout, Scale, orient, resize, to_uint8
 from preprocessing.quality import response_quality
+from preprocessing.trials import count_repeats, stored_columns, warn_of_leaks
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ def trial_table(
     table = pd.concat(tables, ignore_index=True)
     table = table.assign(session=1, run=1, repeat=0, onset=0.0, kind="task")
     count_repeats(table)
+    warn_of_leaks([table])
     return stored_columns(table), _stimuli(list(pictures.values()), how.size)
 
 
@@ -120,7 +121,7 @@ def _shown(
 ) -> NDArray[np.uint8]:
     """The picture of each trial, uint8 (trials, H, W, 3)."""
     key = section.images or ""
-    pictures = to_uint8(orient(arrays[key], how.layout, how.shape, key), how.scale, key)
+    pictures = to_uint8(orient(arrays[key], how.layout, how.shape, repr(key)), how.scale, repr(key))
     if section.index:
         numbers = np.ravel(arrays[section.index]).astype(np.int64) - first
         if numbers.size != count:
@@ -176,7 +177,7 @@ def _stimuli(
 
 
 def subject_data(
-    sections: list[Section],
+    rows: NDArray[np.float32],
     arrays: Mapping[str, Array],
     trials: pd.DataFrame,
     rois: list[str],
@@ -186,15 +187,8 @@ def subject_data(
     """The record that a store keeps.
 
     Raises:
-        SourceError: If numbers of voxels differ, or responses are not finite.
+        SourceError: If ROIs or coordinates do not fit the voxels.
     """
-    blocks = [_responses(section.responses, arrays) for section in sections]
-    widths = {
-        section.responses: block.shape[1] for section, block in zip(sections, blocks, strict=True)
-    }
-    if len(set(widths.values())) > 1:
-        raise SourceError(f"the responses have {widths} voxels", "equal numbers")
-    rows = np.concatenate(blocks)
     ijk, affine, shape = _places(arrays[coordinates] if coordinates else None, rows.shape[1])
     return SubjectData(
         responses=rows,
@@ -207,6 +201,19 @@ def subject_data(
         units="as given",
         tr=float("nan") if tr is None else tr,
     )
+
+
+def stacked_responses(sections: list[Section], arrays: Mapping[str, Array]) -> NDArray[np.float32]:
+    """The responses of all sections, (trials, voxels).
+
+    Raises:
+        SourceError: If numbers of voxels differ, or responses are not finite numbers.
+    """
+    blocks = {section.responses: _responses(section.responses, arrays) for section in sections}
+    widths = {key: block.shape[1] for key, block in blocks.items()}
+    if len(set(widths.values())) > 1:
+        raise SourceError(f"the numbers of voxels differ: {widths}", "equal numbers")
+    return np.concatenate([blocks[section.responses] for section in sections])
 
 
 def _responses(key: str, arrays: Mapping[str, Array]) -> NDArray[np.float32]:

@@ -41,12 +41,16 @@ def subject(folder, tmp_path_factory):
 
 def test_responses_equal_a_plain_nilearn_computation(folder, subject):
     mask = folder / "derivatives/masks/sub-01/func/sub-01_task-objectviewing_desc-brain_mask.nii.gz"
-    assert json.loads((folder / "task-objectviewing_bold.json").read_text())["RepetitionTime"] == 2.5
+    assert (
+        json.loads((folder / "task-objectviewing_bold.json").read_text())["RepetitionTime"] == 2.5
+    )
     expected, conditions = [], []
     for run in range(1, 13):
         stem = folder / f"sub-01/func/sub-01_task-objectviewing_run-{run:02d}"
         series = NiftiMasker(mask_img=mask, standardize=None).fit_transform(f"{stem}_bold.nii.gz")
-        cleaned = clean(series.astype(float), detrend=True, standardize="zscore_sample", filter=False)
+        cleaned = clean(
+            series.astype(float), detrend=True, standardize="zscore_sample", filter=False
+        )
         for event in pd.read_csv(f"{stem}_events.tsv", sep="\t").itertuples():
             first = round((event.onset + 5.0) / 2.5)
             expected.append(cleaned[first : first + 9].mean(axis=0))

@@ -19,7 +19,8 @@ ONSETS = [10.0 * n for n in range(6)]
 def source(tmp_path_factory):
     split = ["test", *["train"] * 5]
     runs = [
-        Run(f"task-look_run-{n}", 64, events(NAMES, ONSETS, split=split), seed=n) for n in range(1, 9)
+        Run(f"task-look_run-{n}", 64, events(NAMES, ONSETS, split=split), seed=n)
+        for n in range(1, 9)
     ]
     runs.append(Run("task-rest", 31, seed=20))
     pictures = {f"stimuli/{name}": (9 * n, 8, 7) for n, name in enumerate(NAMES)}

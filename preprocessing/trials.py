@@ -1,0 +1,88 @@
+"""Tables of trials: which are kept for the test, and how often a picture was shown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+from warnings import warn
+
+import numpy as np
+import pandas as pd
+
+from mindvis.data.schema import TRIAL_COLUMNS
+from mindvis.errors import SourceError
+
+#: how tables write that there is no value
+MISSING = frozenset({"", "n/a", "nan", "NaN", "NA"})
+
+
+@dataclass(frozen=True)
+class TestOptions:
+    """Which trials are kept for the test where the event tables do not say it.
+
+    Args:
+        rule: "repeated" pictures, all trials of some "runs", or "none".
+        repeats: Shown at least so often to one subject, a picture is "repeated".
+        runs: Numbers of the runs.
+    """
+
+    __test__ = False  # not a test case for pytest
+
+    rule: Literal["none", "repeated", "runs"] = "none"
+    repeats: int = 2
+    runs: Sequence[int] = ()
+
+
+def assign_splits(tables: Sequence[pd.DataFrame], options: TestOptions) -> None:
+    """Fill the split of all task trials, in place; a table is all trials of one subject.
+
+    A picture that is repeated for one subject is a test picture for all.
+
+    Raises:
+        SourceError: If a split column holds something else than "train" and "test".
+    """
+    repeated: set[str] = set()
+    if options.rule == "repeated":
+        for table in tables:
+            counts = table.loc[table["stimulus"] != "", "stimulus"].value_counts()
+            repeated |= set(counts.index[counts >= options.repeats])
+    for table in tables:
+        task = table["kind"] == "task"
+        test = table["stimulus"].isin(repeated)
+        test |= table["run"].isin(options.runs) & (options.rule == "runs")
+        silent = task & table["split"].isin(MISSING)
+        table.loc[silent, "split"] = np.where(test[silent], "test", "train")
+        for split in sorted(set(table.loc[task, "split"]) - {"train", "test"}):
+            raise SourceError(
+                f"the events have a trial of split {split!r}",
+                "train or test",
+                "name another column with --split_column, or pass --split_column null",
+            )
+    warn_of_leaks(tables)
+
+
+def warn_of_leaks(tables: Sequence[pd.DataFrame]) -> None:
+    """Warn where a picture is in the train split and in the test split."""
+    shown = pd.concat(
+        [table.loc[table["stimulus"] != "", ["stimulus", "split"]] for table in tables]
+    )
+    both = shown.drop_duplicates()["stimulus"].duplicated()
+    if both.any():
+        warn(
+            f"{int(both.sum())} pictures are in the train split and in the test split", stacklevel=2
+        )
+
+
+def count_repeats(table: pd.DataFrame) -> None:
+    """Number the repeats of each picture from 0, in order of time, in place.
+
+    Trials without a picture are numbered by condition.
+    """
+    key = (
+        table["kind"] + "\n" + table["stimulus"].where(table["stimulus"] != "", table["condition"])
+    )
+    table["repeat"] = table.groupby(key).cumcount().where(table["kind"] == "task", 0)
+
+
+def stored_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns that a store keeps."""
+    return table[list(TRIAL_COLUMNS)].reset_index(drop=True)
