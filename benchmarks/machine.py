@@ -1,7 +1,7 @@
 """What every benchmark shares: fresh processes, alternated launches, the machine's own rate.
 
-A speed is a ratio of medians over launches that alternate, each in a process of its own, on the same
-machine within one run; seconds are kept beside it and mean little elsewhere.
+A speed is a ratio of medians over launches that alternate, each in a process of its own, on the
+same machine within one run; seconds are kept beside it and mean little elsewhere.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Run benchmarks by name: `python -m benchmarks.run mae finetune [--fast] [--output DIR]`.
 
-Each is a module of this folder with `measure(fast) -> dict`; `--fast` is the same work at toy size, to
-test that it runs. Results are JSON with machine, versions and commit.
+Each is a module of this folder with `measure(fast) -> dict`; `--fast` is the same work at toy size,
+to test that it runs. Results are JSON with machine, versions and commit.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import gcd
 
+import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
@@ -154,6 +155,16 @@ def open_for_conditioning(unet: UNet2DConditionModel) -> list[str]:
     for name, parameter in unet.named_parameters():
         parameter.requires_grad_(is_conditioning(name))
     return opened
+
+
+def store_frozen(module: nn.Module, dtype: torch.dtype) -> None:
+    """Hold frozen matrices and kernels in another precision, to be computed with under autocast.
+
+    Weights that train, and biases and norms, stay as they are.
+    """
+    for parameter in module.parameters():
+        if parameter.ndim > 1 and not parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
 
 
 def predict_noise(

@@ -12,6 +12,7 @@ from mindvis.models.denoiser import (
     number_of_heads,
     open_for_conditioning,
     predict_noise,
+    store_frozen,
 )
 from tests.models.upstream import by_rule, close, unet_weights
 
@@ -128,3 +129,20 @@ def test_mistakes_are_sentences():
         build_denoiser(8, 3, 6, 5, (8, 16), attention=(True,))
     with pytest.raises(ConfigError, match="7 x 7 are halved 1 times; expected a multiple of 2"):
         build_denoiser(7, 3, 6, 5, (8, 16))
+
+
+def test_frozen_weights_are_held_in_another_precision():
+    unet = tiny_denoiser()
+    opened = set(open_for_conditioning(unet))
+    store_frozen(unet, torch.bfloat16)
+    for name, parameter in unet.named_parameters():
+        held = name not in opened and parameter.ndim > 1
+        assert parameter.dtype == (torch.bfloat16 if held else torch.float32), name
+    conditioner = LabelConditioner(4, context_dim=6, pooled_dim=5)
+    latents, t, labels = torch.randn(2, 3, 8, 8), torch.tensor([3, 7]), torch.tensor([0, 3])
+    with torch.autocast("cpu", torch.bfloat16):
+        noise = predict_noise(unet, latents, t, conditioner(labels))
+    exact = predict_noise(tiny_denoiser(), latents, t, conditioner(labels))
+    assert (noise - exact).norm() < 0.05 * exact.norm()
+    noise.float().square().mean().backward()
+    assert all(p.grad.dtype == torch.float32 for p in unet.parameters() if p.requires_grad)
