@@ -1,5 +1,6 @@
 """The `mindvis evaluate` command: decoded pictures to scores, intervals, controls and a report."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ def evaluate(
         top_k=top_k,
         batch_size=batch_size,
     )
-    results = [score_subject(subject, options) for subject in predictions.subjects]
+    with opened or nullcontext():
+        results = [score_subject(subject, options) for subject in predictions.subjects]
     settings = Settings(bootstrap, permutations, seed)
     metrics = metrics_of(n_way, top_k)
     content = compose(predictions.config, results, options, settings, metrics)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from mindvis.metrics.table import interval, is_share, number
+from mindvis.metrics.table import interval, number
 
 WIDTH, HEIGHT = 320.0, 150.0  # of a curve's drawing, in SVG units
 MOST_POINTS = 400  # of one curve
@@ -60,7 +60,7 @@ def forest(summary: Mapping[str, Any]) -> Forest:
     for group in groups.values():
         for name in named:
             lowest += [group[name]["value"] or 0.0, *(group[name]["ci95"] or ())]
-    start = math.floor(4 * min(lowest)) / 4
+    start = math.floor(20 * min(lowest)) / 20
 
     def place(value: float) -> float:
         return round(2 + 96 * (value - start) / (1 - start), 2)
@@ -80,7 +80,7 @@ def forest(summary: Mapping[str, Any]) -> Forest:
         ]
         chance = None if entry["chance"] is None else place(entry["chance"])
         rows.append(ForestRow(entry["title"], chance, tuple(marks)))
-    steps = [start + i / 4 for i in range(round((1 - start) * 4) + 1)]
+    steps = [i / 4 for i in range(math.ceil(4 * start), 5)]
     return Forest(tuple(rows), tuple((place(step), f"{step:g}") for step in steps))
 
 
@@ -194,6 +194,3 @@ def result_cells(summary: Mapping[str, Any], names: Sequence[str]) -> list[dict[
         }
         for name in names
     ]
-
-
-__all__ = ["Forest", "Panel", "forest", "is_share", "plain_yaml", "result_cells", "training_panel"]

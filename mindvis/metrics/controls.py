@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mindvis.metrics.pairing import fit_size
 
 Floats = NDArray[np.floating]
-ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 8, 28))
+ALPHAS = tuple(float(alpha) for alpha in np.logspace(-1, 8, 19))
 LARGEST_SIDE = 64  # pixels; larger pictures are predicted at this size and enlarged
 
 

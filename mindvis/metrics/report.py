@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from mindvis.metrics.charts import forest, plain_yaml, result_cells, training_panel
 from mindvis.metrics.protocols import PIXEL_CORRELATION
-from mindvis.metrics.table import interval, is_share, number, p_value
+from mindvis.metrics.table import interval, number, p_value
 from mindvis.metrics.thumbnails import choose_step, data_uri
 from mindvis.seeding import numpy_generator
 
@@ -139,8 +139,10 @@ def render_report(page: Page) -> str:
         group_metrics=[name for name, m in content["metrics"].items() if m["n"]],
         panels=[training_panel(run) for run in page.runs],
         config=plain_yaml(page.config),
+        settings=plain_yaml(
+            {"n_way": content["n_way"], "top_k": content["top_k"], **content["statistics"]}
+        ),
         pixelated=small,
-        is_share=is_share,
     )
 
 

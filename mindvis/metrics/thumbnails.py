@@ -19,11 +19,11 @@ def encode(picture: NDArray[np.uint8], side: int | None, quality: int | None) ->
     """A picture (H, W, 3) as PNG where no quality is given, else as JPEG of at most `side`."""
     image, buffer = Image.fromarray(picture), io.BytesIO()
     if quality is None:
-        image.save(buffer, "PNG", optimize=True)
+        image.save(buffer, "PNG")
         return buffer.getvalue()
     if side is not None and max(image.size) > side:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    image.save(buffer, "JPEG", quality=quality, optimize=True)
+    image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 

@@ -11,6 +11,7 @@ from skimage.metrics import structural_similarity
 
 from mindvis.errors import ConfigError
 from mindvis.metrics import functional as M
+from mindvis.metrics import protocols, table
 
 
 def generator(seed=0):
@@ -21,9 +22,10 @@ def pictures(n, channels=3, height=19, width=23, seed=0):
     return torch.rand(n, channels, height, width, generator=generator(seed))
 
 
-def test_docstring_examples_hold():
-    result = doctest.testmod(M)
-    assert result.attempted > 6
+@pytest.mark.parametrize("module", [M, protocols, table])
+def test_docstring_examples_hold(module):
+    result = doctest.testmod(module)
+    assert result.attempted > 0
     assert result.failed == 0
 
 

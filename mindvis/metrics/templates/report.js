@@ -64,7 +64,7 @@
     for (const [name, text] of new URLSearchParams(location.hash.slice(6))) {
       if (fields[name]) fields[name].value = text;
     }
-    form.scrollIntoView();
+    form.scrollIntoView({ behavior: "instant" });
   }
 
   form.addEventListener("input", () => { update(); remember(); });
