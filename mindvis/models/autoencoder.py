@@ -53,8 +53,9 @@ def build_first_stage(
             latent_channels=latent_channels,
             encoder_block_out_channels=channels[-1:] * len(channels),
             decoder_block_out_channels=channels[-1:] * len(channels),
-            num_encoder_blocks=(layers_per_block,) * len(channels),
-            num_decoder_blocks=(layers_per_block,) * len(channels),
+            # blocks among all pixels cost most and gain least: the finest level has none
+            num_encoder_blocks=(0,) + (layers_per_block,) * (len(channels) - 1),
+            num_decoder_blocks=(layers_per_block,) * (len(channels) - 1) + (0,),
         )
     sizes: dict[str, Any] = {
         "down_block_types": ("DownEncoderBlock2D",) * len(channels),
