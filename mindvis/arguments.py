@@ -6,11 +6,12 @@ from argparse import SUPPRESS
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from itertools import zip_longest
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentError, ArgumentParser
 
-from mindvis.errors import ConfigError, one_of
+from mindvis.errors import ConfigError, MindVisError, one_of
 
 
 def run_function(
@@ -32,8 +33,8 @@ def run_function(
     """
     parser = function_parser(function, prog, positional)
     try:
-        config = parser.parse_args(list(args))
-        values = parser.instantiate_classes(config).as_dict()
+        config = parser.parse_args(spell_out_switches(function, args))
+        values = parser.instantiate(config).as_dict()
     except ArgumentError as error:
         refuse(str(error), options_of(parser), prog)
     values.pop("config", None)
@@ -57,6 +58,26 @@ def function_parser(
         parser.add_function_arguments(function, as_positional=True, skip=options, **common)
     parser.add_function_arguments(function, as_positional=False, skip=set(positional), **common)
     return parser
+
+
+def spell_out_switches(function: Callable[..., Any], args: Sequence[str]) -> list[str]:
+    """Words in which a boolean option that stands alone, as `--quick`, is given the value true."""
+    parameters = inspect.signature(function).parameters.values()
+    switches = {f"--{p.name}" for p in parameters if p.annotation is bool}
+    words: list[str] = []
+    for word, following in zip_longest(args, args[1:]):
+        words.append(word)
+        if word in switches and (following is None or following.startswith("-")):
+            words.append("true")
+    return words
+
+
+def own_error(error: BaseException) -> MindVisError | None:
+    """The package's own exception in the chain of an exception that a library made of it."""
+    link: BaseException | None = error
+    while link is not None and not isinstance(link, MindVisError):
+        link = link.__cause__ or link.__context__
+    return link
 
 
 def options_of(parser: ArgumentParser) -> list[str]:
@@ -104,7 +125,8 @@ def _unknown(message: str, known: list[str]) -> Clauses:
     if top is None:
         return None
     name = (top[1] or top[2].split()[0]).split("=")[0]
-    return f"there is no option {name!r}", _near(name.lstrip("-"), known)
+    kind = "option" if top[1] or name.startswith("-") else "place for the word"
+    return f"there is no {kind} {name!r}", _near(name.lstrip("-"), known)
 
 
 def _near(name: str, known: Iterable[str]) -> str:
@@ -128,7 +150,7 @@ def _missing(message: str, known: list[str]) -> Clauses:
     match = re.search(r"arguments are required: (.+)|Key '?\"?([\w.]+)'?\"? is required", message)
     if match is None:
         return None
-    names = (match[1] or match[2]).split(", ")
+    names = [name.removeprefix("fit.") for name in (match[1] or match[2]).split(", ")]
     options = [f"--{name}" if name in known else name.upper() for name in names]
     return f"{' and '.join(options)} must be given", ""
 
@@ -176,7 +198,10 @@ def _wrong_value(message: str, known: list[str]) -> Clauses:
     wanted = [text for text in dict.fromkeys(wanted) if text != "NoneType"]
     if not keys or value is None or not wanted:
         return None
-    return f"{'.'.join(dict.fromkeys(keys))} is {value[1] or value[2]!r}", " or ".join(wanted)
+    text = value[1] or value[2]
+    if "list" in wanted:
+        wanted = [f"a list, such as '[{text}]'"]
+    return f"{'.'.join(dict.fromkeys(keys))} is {text!r}", " or ".join(wanted)
 
 
 def _type(text: str) -> str:

@@ -122,7 +122,7 @@ def dispatch(words: list[str], commands: Mapping[str, Command], prog: str) -> in
         return 0
     name, rest = words[0], words[1:]
     if name not in commands:
-        raise ConfigError(f"{name!r} is no command", one_of(f"`{prog}`", name, commands))
+        raise ConfigError(f"there is no `{prog} {name}`", one_of("the command", name, commands))
     command, prog = commands[name], f"{prog} {name}"
     if command.subcommands:
         return dispatch(rest, command.subcommands, prog)

@@ -15,7 +15,7 @@ from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from mindvis.arguments import options_of, refuse
+from mindvis.arguments import options_of, own_error, refuse
 from mindvis.console import say
 from mindvis.data.datamodule import PairData, PictureData, ResponseData, SplitData
 from mindvis.errors import ConfigError, MindVisError
@@ -77,7 +77,7 @@ class Provenance(SaveConfigCallback):
         """Write the three files into the run folder."""
         if stage != "fit":
             return
-        text = self.parser.dump(self.config, skip_none=False)
+        text = self.parser.dump(self.config, skip_unset=False)
         transductive = is_transductive(pl_module, trainer.datamodule)
         inputs = input_paths(yaml.safe_load(text))
         write_provenance(trainer.default_root_dir, text, inputs, transductive=transductive)
@@ -132,6 +132,11 @@ class StageCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
+            if "model" in str(error) and "required" in str(error):
+                raise ConfigError(
+                    "no stage is chosen",
+                    remedy="pass one with -c, such as -c configs/pretrain.yaml",
+                ) from error
             own = self._subcommand_parsers[self.command]
             refuse(str(error), options_of(own), f"mindvis {self.command}")
 
@@ -149,12 +154,6 @@ class StageCLI(LightningCLI):
             NothingLeftError: The folder holds this run, complete.
         """
         config = self.config[self.command]
-        for part in ("model", "data"):
-            if config[part] is None:
-                raise ConfigError(
-                    f"no {part} is chosen",
-                    remedy="pass a stage with -c, such as configs/pretrain.yaml",
-                )
         self.run = Path(config.output or config.trainer.default_root_dir or "")
         if self.run == Path():
             raise ConfigError("there is no run folder", remedy="pass --output DIR")
@@ -166,10 +165,24 @@ class StageCLI(LightningCLI):
     def _check_run(self, config: Any) -> None:
         """Refuse another run's folder, and stop where this run is complete."""
         parser = self._subcommand_parsers[self.command]
-        text = parser.dump(config, skip_none=False, skip_validation=True)
+        text = parser.dump(config, skip_unset=False, skip_validation=True)
         check_same_run(self.run, yaml.safe_load(text))
         if is_complete(self.run, config.trainer.max_epochs):
             raise NothingLeftError(f"{self.run} is complete: {self.run / 'model'}")
+
+    def instantiate_classes(self) -> None:
+        """Build data, task and trainer; a mistake they name comes out as they said it.
+
+        Raises:
+            MindVisError: As the data module or the task raised it.
+        """
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError) as error:
+            own = own_error(error)
+            if own is None:
+                raise
+            raise own from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with atomic checkpoints and the table of metrics.
@@ -189,7 +202,7 @@ class StageCLI(LightningCLI):
         }
         try:
             return super().instantiate_trainer(**kwargs)
-        except (ValueError, MisconfigurationException) as error:
+        except (ValueError, TypeError, MisconfigurationException) as error:
             raise ConfigError(f"the trainer refuses its options: {error}") from error
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:

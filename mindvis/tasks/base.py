@@ -36,6 +36,7 @@ class BrainTask(LightningModule):
     """
 
     name: ClassVar[str] = "task"
+    entries: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -72,6 +73,30 @@ class BrainTask(LightningModule):
                 remedy="choose the data module of the stage's own configuration file",
             )
         return self.facts[name]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Look at what the data module gives."""
+        self.check_entries(batch)
+
+    def on_validation_batch_start(
+        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Look at what the data module gives."""
+        self.check_entries(batch)
+
+    def check_entries(self, batch: Batch) -> None:
+        """Refuse batches of another kind than the task's.
+
+        Raises:
+            ConfigError: With the entries that are missing.
+        """
+        missing = [name for name in self.entries if name not in batch]
+        if missing:
+            raise ConfigError(
+                f"the data module's batches have {', '.join(batch)}",
+                f"{', '.join(missing)} too, which {type(self).__name__} reads",
+                "choose the data module of the stage's own configuration file",
+            )
 
     # -- randomness -------------------------------------------------------------------------
 

@@ -102,6 +102,7 @@ class PictureClassifier(BrainTask):
     """
 
     name = "judge"
+    entries = ("image", "label")
 
     def __init__(
         self,

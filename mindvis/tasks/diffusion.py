@@ -53,6 +53,7 @@ class BrainDiffusion(DiffusionTask):
     """
 
     name = "diffusion"
+    entries = ("voxels", "image", "stimulus", "index")
     encoder: BrainEncoder
     conditioner: BrainConditioner
 

@@ -66,6 +66,7 @@ class LatentDiffusion(DiffusionTask):
     """
 
     name = "latent"
+    entries = ("image", "label", "index")
 
     def __init__(
         self,

@@ -54,6 +54,7 @@ class MaskedModelling(BrainTask):
     """
 
     name = "masked"
+    entries = ("voxels", "valid", "index")
 
     def __init__(
         self,
