@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mindvis.data.datasets import Indices
 from mindvis.data.images import Picture, list_pictures, read_arrays, read_picture, stack_squares
+from mindvis.data.sources import Indices
 from mindvis.data.store import StoredStimuli, VoxelStore
 from mindvis.errors import DataError
 

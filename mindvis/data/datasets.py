@@ -1,25 +1,14 @@
 """Map-style datasets whose items are small dictionaries; a batch is gathered in one read."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, TypedDict
+from collections.abc import Sequence
+from typing import TypedDict
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
-from mindvis.data.images import Picture, augment, to_float
+from mindvis.data.images import to_float
 from mindvis.data.sampling import split_keys
-from mindvis.data.store import StoredSubject
-from mindvis.data.transforms import Float, VoxelTransform
-from mindvis.errors import ConfigError
-from mindvis.seeding import numpy_generator
-
-CACHE_BYTES: Final = 2 * 1024**3
-BLOCK: Final = 1024
-Indices = npt.NDArray[np.int64]
+from mindvis.data.sources import Augmentation, Indices, Pictures, Responses
 
 
 class ResponseItem(TypedDict):
@@ -53,77 +42,6 @@ class PictureItem(TypedDict):
     index: int
 
 
-@dataclass(frozen=True)
-class ResponseSource:
-    """Responses of one subject, each the mean of one or more stored rows.
-
-    Args:
-        stored: Where the rows are.
-        transform: From stored to read voxels.
-        rows: Row numbers of each item.
-        number: Of the subject, in the batch.
-    """
-
-    stored: StoredSubject
-    transform: VoxelTransform
-    rows: Sequence[npt.NDArray[np.intp]]
-    number: int
-
-    def read(self, items: Indices) -> Float:
-        """Transformed responses (n, length) of some items."""
-        chosen = [self.rows[item] for item in items.tolist()]
-        counts = np.array([len(rows) for rows in chosen])
-        values = self.transform(self.stored.responses(np.concatenate(chosen)))
-        if (counts == 1).all():
-            return values
-        starts = np.cumsum(counts) - counts
-        means = np.add.reduceat(values, starts, axis=0) / counts[:, None]
-        return means.astype(np.float32)
-
-
-class Responses:
-    """Responses of several subjects as one sequence, in memory when they are small.
-
-    Args:
-        sources: One for each subject, all of one length.
-        cache_bytes: Keep the transformed responses in memory up to this size.
-    """
-
-    def __init__(self, sources: Sequence[ResponseSource], cache_bytes: int = CACHE_BYTES) -> None:
-        self.sources = list(sources)
-        self.starts = np.cumsum([0, *(len(source.rows) for source in self.sources)])
-        self.valid = [torch.from_numpy(source.transform.valid) for source in self.sources]
-        length = self.sources[0].transform.length if self.sources else 0
-        fits = 4 * len(self) * length <= cache_bytes
-        self._cache: Float | None = self._read_all(length) if fits else None
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
-
-    def owner(self, indices: Indices) -> Indices:
-        """Which source each item belongs to."""
-        return np.searchsorted(self.starts, indices, side="right") - 1
-
-    def read(self, indices: Indices) -> Float:
-        """Voxels (n, length) of items, of any mixture of subjects."""
-        if self._cache is not None:
-            return self._cache[indices]
-        owner = self.owner(indices)
-        out = np.empty((len(indices), self.sources[0].transform.length), dtype=np.float32)
-        for number in np.unique(owner):
-            mine = owner == number
-            out[mine] = self.sources[number].read(indices[mine] - self.starts[number])
-        return out
-
-    def _read_all(self, length: int) -> Float:
-        out = np.empty((len(self), length), dtype=np.float32)
-        for source, start in zip(self.sources, self.starts[:-1], strict=True):
-            for first in range(0, len(source.rows), BLOCK):
-                items = np.arange(first, min(first + BLOCK, len(source.rows)))
-                out[start + items] = source.read(items)
-        return out
-
-
 class ResponseDataset(Dataset[ResponseItem]):
     """Responses without pictures, for stage A."""
 
@@ -150,76 +68,6 @@ class ResponseDataset(Dataset[ResponseItem]):
             }
             for values, source, row in zip(voxels, sources, rows.tolist(), strict=True)
         ]
-
-
-class Pictures:
-    """Square pictures by row, read when they are asked for or kept in memory when small.
-
-    Args:
-        read: Gives uint8 (n, size, size, 3) of row numbers.
-        length: Number of rows.
-        size: Pixels of a side.
-        cache_bytes: Keep all in memory up to this size.
-    """
-
-    def __init__(
-        self,
-        read: Callable[[Indices], Picture],
-        length: int,
-        size: int,
-        cache_bytes: int = CACHE_BYTES,
-    ) -> None:
-        self._read = read
-        self.length = length
-        self.size = size
-        fits = length * size * size * 3 <= cache_bytes
-        self._cache: Picture | None = self._read_all() if fits else None
-
-    def __len__(self) -> int:
-        return self.length
-
-    def read(self, rows: Indices) -> Picture:
-        """Pictures of rows as uint8 (n, size, size, 3)."""
-        return self._read(rows) if self._cache is None else self._cache[rows]
-
-    def _read_all(self) -> Picture:
-        out = np.empty((self.length, self.size, self.size, 3), dtype=np.uint8)
-        blocks = range(0, self.length, BLOCK)
-        for first in tqdm(blocks, "Reading pictures", disable=len(blocks) < 3, leave=False):
-            rows = np.arange(first, min(first + BLOCK, self.length))
-            out[rows] = self._read(rows)
-        return out
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Random changes of training pictures, drawn from (seed, epoch, item)."""
-
-    flip: bool = False
-    crop: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.crop < 1:
-            raise ConfigError(f"crop is {self.crop}", "a part of the side, from 0 up to 1")
-
-    @property
-    def active(self) -> bool:
-        """Whether it changes anything."""
-        return self.flip or self.crop > 0
-
-    def __call__(self, pictures: Picture, epochs: Indices, rows: Indices) -> Picture:
-        """Change each picture of a batch; the same array where nothing is to change."""
-        if not self.active:
-            return pictures
-        changed = [
-            augment(picture, self._generator(epoch, row), flip=self.flip, crop=self.crop)
-            for picture, epoch, row in zip(pictures, epochs.tolist(), rows.tolist(), strict=True)
-        ]
-        return np.stack(changed)
-
-    def _generator(self, epoch: int, row: int) -> np.random.Generator:
-        return numpy_generator(self.seed, "augment", epoch, row)
 
 
 class PairDataset(Dataset[PairItem]):

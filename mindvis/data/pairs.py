@@ -7,7 +7,7 @@ import numpy as np
 
 from mindvis.data.base import SplitData
 from mindvis.data.collection import read_stored
-from mindvis.data.datasets import CACHE_BYTES, Augmentation, PairDataset, Pictures
+from mindvis.data.datasets import PairDataset
 from mindvis.data.ordering import Order
 from mindvis.data.recordings import (
     Recipe,
@@ -21,6 +21,7 @@ from mindvis.data.recordings import (
     reuse_or_fit,
     voxel_facts,
 )
+from mindvis.data.sources import CACHE_BYTES, Augmentation, Pictures
 from mindvis.data.splits import Split, digest
 from mindvis.data.store import StoredStimuli
 from mindvis.data.transforms import Padding, Preprocessing, Standardise

@@ -7,7 +7,8 @@ import numpy as np
 
 from mindvis.data.base import SplitData
 from mindvis.data.collection import Collection, from_arrays, from_folder, from_store, join
-from mindvis.data.datasets import CACHE_BYTES, Augmentation, PictureDataset, Pictures
+from mindvis.data.datasets import PictureDataset
+from mindvis.data.sources import CACHE_BYTES, Augmentation, Pictures
 from mindvis.data.splits import Split, held_out
 from mindvis.errors import ConfigError
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mindvis.data.datasets import CACHE_BYTES, Responses, ResponseSource
+from mindvis.data.moments import Moments
 from mindvis.data.ordering import Order, order_voxels
+from mindvis.data.sources import CACHE_BYTES, Responses, ResponseSource
 from mindvis.data.splits import Split, groups, held_out, split_rows
 from mindvis.data.store import StoredSubject, VoxelStore
 from mindvis.data.transforms import (
     Float,
-    Moments,
     Padding,
     Preprocessing,
     Standardise,

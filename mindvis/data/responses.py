@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from mindvis.data.base import SplitData
-from mindvis.data.datasets import CACHE_BYTES, ResponseDataset
+from mindvis.data.datasets import ResponseDataset
 from mindvis.data.ordering import Order
 from mindvis.data.recordings import (
     Recipe,
@@ -21,6 +21,7 @@ from mindvis.data.recordings import (
     reuse_or_fit,
     voxel_facts,
 )
+from mindvis.data.sources import CACHE_BYTES
 from mindvis.data.splits import Split
 from mindvis.data.transforms import Padding, Preprocessing, Standardise
 

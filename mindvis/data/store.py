@@ -1,8 +1,9 @@
 """The VoxelStore: one HDF5 file of responses, voxels, regions and pictures."""
 
 from mindvis.data.hdf5 import Rows
-from mindvis.data.reader import StoredStimuli, StoredSubject, VoxelStore
+from mindvis.data.reader import StoredSubject, VoxelStore
 from mindvis.data.schema import SCHEMA_VERSION, TRIAL_COLUMNS, StimulusData, SubjectData
+from mindvis.data.stimuli import StoredStimuli
 from mindvis.data.writer import write_store
 
 __all__ = [

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mindvis.data.hdf5 import Rows, create, gather, put, put_attribute, put_texts
-from mindvis.data.reader import StoredStimuli, StoredSubject, VoxelStore
+from mindvis.data.reader import StoredSubject, VoxelStore
 from mindvis.data.schema import (
     FORMAT,
     SCHEMA_VERSION,
@@ -21,6 +21,7 @@ from mindvis.data.schema import (
     SubjectData,
     check_unique,
 )
+from mindvis.data.stimuli import StoredStimuli
 from mindvis.errors import StoreError
 from mindvis.files import atomic_path
 

@@ -142,6 +142,28 @@ def test_splits_share_no_picture_between_subjects(store):
 SPLITS = ("train", "val", "test")
 
 
+def test_a_subject_who_saw_less_holds_out_the_same_pictures(store, tmp_path):
+    with VoxelStore(store) as old:
+        read, stimuli = old["sub-01"], old.stimuli
+        everything = SubjectData(read.responses(), read.trials, read.ijk, read.affine, read.shape)
+        some = np.flatnonzero(
+            (np.arange(read.num_trials) % 3 > 0) | (read.trials["split"] != "train")
+        )
+        less = replace(everything, responses=read.responses(some), trials=read.trials.iloc[some])
+        pictures = StimulusData(stimuli.images(), stimuli.ids, stimuli.labels, stimuli.categories)
+        write_store(tmp_path / "s.h5", [("a", everything), ("b", less)], pictures, {})
+    data = PairData(str(tmp_path / "s.h5"), val_fraction=0.3)
+    batches = {split: whole(data.dataset(split)) for split in ("train", "val")}
+    shown = {
+        (split, number): set(batch["stimulus"][batch["subject"] == number].tolist())
+        for split, batch in batches.items()
+        for number in (0, 1)
+    }
+    assert not shown["train", 1] & shown["val", 0]
+    assert not shown["train", 0] & shown["val", 1]
+    assert shown["val", 1] < shown["val", 0]
+
+
 def test_transductive_rows_are_test_rows_standardised_by_train(store):
     plain = ResponseData(str(store), kinds=("task",))
     adapted = ResponseData(str(store), kinds=("task",), rows="test", val_fraction=0.25)

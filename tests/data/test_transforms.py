@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from mindvis.data.moments import Moments
 from mindvis.data.ordering import hilbert_index, order_voxels
 from mindvis.data.transforms import (
-    Moments,
     Preprocessing,
     VoxelTransform,
     average_repeats,
