@@ -64,7 +64,7 @@ class EMA(Callback):
         parameters = dict(task.named_parameters())
         for name, average in self.averages.items():
             weight = parameters[name].data
-            parameters[name].data = average
+            parameters[name].data = average.to(weight.device)
             self.averages[name] = weight
 
     @contextmanager
@@ -186,7 +186,8 @@ class Figures(Callback):
         """Draw the first batch, with the averaged weights that validation uses."""
         epoch = trainer.current_epoch + 1
         due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
-        if batch_idx > 0 or not due or not trainer.is_global_zero or trainer.sanity_checking:
+        practice = trainer.fast_dev_run or trainer.sanity_checking
+        if batch_idx > 0 or not due or practice or not trainer.is_global_zero:
             return
         picture = pl_module.figure(batch)
         if picture is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from mindvis.errors import ConfigError
 from mindvis.files import write_json
 from mindvis.models.autoencoder import downsampling, load_ldm
-from mindvis.models.conditioning import BrainConditioner, Conditioning
+from mindvis.models.conditioning import BrainConditioner, Conditioning, NullConditioning
 from mindvis.models.denoiser import open_for_conditioning, with_pooled_input
 from mindvis.models.encoder import BrainEncoder, load_encoder
 from mindvis.tasks.base import Batch
@@ -35,6 +35,7 @@ class BrainDiffusion(DiffusionTask):
         depth: Blocks of a random encoder.
         num_heads: Attention heads of a random encoder.
         mlp_ratio: Hidden width over width of a random encoder's MLPs.
+        patch_weights: Of a random encoder: one map for all patches, or one for each.
         class_token: Whether the encoder's class token is used; MinD-Vis drops it.
         resize: Accept an encoder of another number of voxels, with positions resampled.
         projection: From brain tokens to context: "attention", "linear" or "compat" (MinD-Vis).
@@ -67,6 +68,7 @@ class BrainDiffusion(DiffusionTask):
         depth: int = 24,
         num_heads: int = 16,
         mlp_ratio: float = 1.0,
+        patch_weights: Literal["shared", "own"] = "shared",
         class_token: bool = True,
         resize: bool = False,
         projection: Literal["attention", "linear", "compat"] = "attention",
@@ -97,29 +99,50 @@ class BrainDiffusion(DiffusionTask):
         self.encoder_lr = encoder_lr
         self.condition_dropout = condition_dropout
         self.voxel_dropout, self.voxel_noise = voxel_dropout, voxel_noise
-        model = load_ldm(ldm)
-        self.unet = with_pooled_input(model.unet, model.unet.config.cross_attention_dim)
-        self.first_stage, self.scheduler, labels = model[1:]
-        self._check_pictures()
+        empty = self._load_ldm()
         sizes = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
         self.encoder = self._build_encoder(
-            {**sizes, "mlp_ratio": mlp_ratio}, class_token, resize, encoder_weights
+            {**sizes, "mlp_ratio": mlp_ratio, "patch_weights": patch_weights},
+            class_token,
+            resize,
+            encoder_weights,
         )
-        self.conditioner = BrainConditioner(
+        self.conditioner = self._build_conditioner(
+            empty, num_context_tokens, projection, projection_heads
+        )
+        self.opened = frozenset(f"unet.{name}" for name in open_for_conditioning(self.unet))
+        self.cache = LatentCache(self.first_stage, "stimulus")
+        self.train()
+
+    def _load_ldm(self) -> NullConditioning | None:
+        """Load denoiser, first stage and scheduler; the empty condition they were trained with."""
+        model = load_ldm(self.ldm_path)
+        self.unet = with_pooled_input(model.unet, model.unet.config.cross_attention_dim)
+        self.first_stage, self.scheduler = model.first_stage, model.scheduler
+        self.first_stage.requires_grad_(False)
+        self._check_pictures()
+        return None if model.conditioner is None else model.conditioner.empty
+
+    def _build_conditioner(
+        self,
+        empty: NullConditioning | None,
+        num_context_tokens: int,
+        projection: Literal["attention", "linear", "compat"],
+        num_heads: int,
+    ) -> BrainConditioner:
+        """From the encoder's tokens to what the denoiser takes, starting at its empty condition."""
+        conditioner = BrainConditioner(
             num_tokens=self.encoder.num_tokens,
             embed_dim=self.encoder.config.embed_dim,
             context_dim=self.unet.config.cross_attention_dim,
             pooled_dim=self.unet.config.projection_class_embeddings_input_dim,
             num_context_tokens=num_context_tokens,
             projection=projection,
-            num_heads=projection_heads,
+            num_heads=num_heads,
         )
-        if labels is not None:
-            self.conditioner.empty.adopt(labels.empty)
-        self.first_stage.requires_grad_(False)
-        self.opened = frozenset(f"unet.{name}" for name in open_for_conditioning(self.unet))
-        self.cache = LatentCache(self.first_stage, "stimulus")
-        self.train()
+        if empty is not None:
+            conditioner.empty.adopt(empty)
+        return conditioner
 
     def _build_encoder(
         self,

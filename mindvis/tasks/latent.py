@@ -108,17 +108,12 @@ class LatentDiffusion(DiffusionTask):
         self.first_stage_epochs = 0 if first_stage is not None else first_stage_epochs
         self.first_stage_lr = first_stage_lr
         self.condition_dropout = condition_dropout
-        self.first_stage = (
-            load_one_of(component_folder(first_stage, ("vae", "vqvae")), FIRST_STAGES)
-            if first_stage is not None
-            else build_first_stage(
-                first_stage_kind,
-                latent_channels,
-                first_stage_channels,
-                first_stage_layers,
-                num_codes,
-            )
+        self.first_stage = build_first_stage(
+            first_stage_kind, latent_channels, first_stage_channels, first_stage_layers, num_codes
         )
+        if first_stage is not None:
+            folder = component_folder(first_stage, ("vae", "vqvae"))
+            self.first_stage = load_one_of(folder, FIRST_STAGES).requires_grad_(False)
         self.unet = build_denoiser(
             sample_size=self._latent_size(),
             in_channels=autoencoder.latent_channels(self.first_stage),
@@ -132,8 +127,6 @@ class LatentDiffusion(DiffusionTask):
             self.fact("num_classes"), context_dim, pooled_dim, num_context_tokens
         )
         self.scheduler = make_noise_schedule(prediction_type)
-        if first_stage is not None:
-            self.first_stage.requires_grad_(False)
         self.cache = LatentCache(self.first_stage, "index")
         self._keeps_latents = False
 

@@ -1,6 +1,7 @@
 """Stage A: masked modelling of brain responses, and the same task continued on other responses."""
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from PIL import Image
@@ -43,6 +44,8 @@ class MaskedModelling(BrainTask):
         decoder_embed_dim: Width of the decoder's tokens.
         decoder_depth: Blocks of the decoder.
         decoder_num_heads: Attention heads of the decoder.
+        patch_weights: One map for all patches, as MinD-Vis has it, or one for each patch; each
+            learns far faster from few responses.
         mask_ratio: Share of patches that are hidden.
         init_from: Run of stage A to start from; its sizes replace those above.
         lr: Peak learning rate.
@@ -66,6 +69,7 @@ class MaskedModelling(BrainTask):
         decoder_embed_dim: int = 512,
         decoder_depth: int = 8,
         decoder_num_heads: int = 16,
+        patch_weights: Literal["shared", "own"] = "shared",
         mask_ratio: float = 0.75,
         init_from: str | None = None,
         lr: float = 2.5e-4,
@@ -102,6 +106,7 @@ class MaskedModelling(BrainTask):
                 decoder_embed_dim=decoder_embed_dim,
                 decoder_depth=decoder_depth,
                 decoder_num_heads=decoder_num_heads,
+                patch_weights=patch_weights,
             )
         )
 

@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
+from mindvis.errors import CheckpointError
 from mindvis.files import atomic_path, write_text
 
 Row = dict[str, float | int | str]
@@ -31,6 +33,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write a checkpoint of plain types and tensors."""
         with atomic_path(path) as partial:
             torch.save(checkpoint, partial)
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Any = None,
+        weights_only: bool | None = True,
+    ) -> dict[str, Any]:
+        """Read a checkpoint of plain types and tensors; nothing in it is executed.
+
+        Raises:
+            CheckpointError: The file is damaged or holds something else.
+        """
+        try:
+            checkpoint = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except (OSError, EOFError, KeyError, RuntimeError, ValueError, UnpicklingError) as error:
+            raise CheckpointError(
+                f"{path} cannot be read ({type(error).__name__})",
+                "a checkpoint that `mindvis fit` wrote",
+                "delete it to train from the start",
+            ) from error
+        return dict(checkpoint)
 
 
 def read_rows(path: Path) -> list[Row]:
