@@ -7,7 +7,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor
 
 from mindvis.errors import CheckpointError
-from mindvis.models.layers import Trunk, initialise, patchify, resample_positions
+from mindvis.models.layers import PatchWeights, Trunk, initialise, patchify, resample_positions
 from mindvis.models.loading import component_folder, load_component, read_config
 from mindvis.models.mae import BrainMAE
 
@@ -23,6 +23,7 @@ class BrainEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore
         num_heads: Attention heads.
         mlp_ratio: Hidden width of each MLP over D.
         class_token: Whether the class token is used, as it was in stage A; MinD-Vis drops it.
+        patch_weights: Whether all patches are embedded by one map, or each by its own.
 
     Raises:
         ConfigError: Sizes that do not divide.
@@ -40,9 +41,12 @@ class BrainEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore
         num_heads: int = 16,
         mlp_ratio: float = 1.0,
         class_token: bool = True,
+        patch_weights: PatchWeights = "shared",
     ) -> None:
         super().__init__()
-        self.trunk = Trunk(num_voxels, patch_size, embed_dim, depth, num_heads, mlp_ratio)
+        self.trunk = Trunk(
+            num_voxels, patch_size, embed_dim, depth, num_heads, mlp_ratio, patch_weights
+        )
         self.trunk.class_token.requires_grad_(class_token)
         initialise(self)
 
@@ -73,7 +77,16 @@ class BrainEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore
 
         Args:
             num_voxels: The new V, a multiple of `patch_size`.
+
+        Raises:
+            CheckpointError: Each patch has weights of its own, which fit no other patch.
         """
+        if self.config.patch_weights == "own":
+            raise CheckpointError(
+                f"The encoder has a map of its own for each patch of {self.config.num_voxels} "
+                f"voxels and cannot be resized to {num_voxels}",
+                remedy="train stage A with patch_weights shared, or on these data",
+            )
         config = {key: value for key, value in self.config.items() if not key.startswith("_")}
         other = BrainEncoder(**{**config, "num_voxels": num_voxels})
         weights = self.trunk.state_dict()

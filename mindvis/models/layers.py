@@ -5,13 +5,14 @@ token), D width of a token.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mindvis.errors import ConfigError, DataError
+from mindvis.models.masking import gather_rows
 
 
 def sincos_positions(num_patches: int, dim: int, class_token: bool = True) -> Tensor:
@@ -59,6 +60,47 @@ def unpatchify(patches: Tensor) -> Tensor:
     return patches.flatten(-2)
 
 
+PatchWeights = Literal["shared", "own"]
+
+
+class OwnLinear(nn.Module):
+    """A linear map for each patch of its own.
+
+    A convolution says the same of every place, which is true of pictures. Voxel 3 of one patch
+    and voxel 3 of another have nothing in common, so that sharing their weights leaves the blocks
+    to find out from the positions what each voxel means.
+
+    Args:
+        num_patches: L.
+        in_features: I.
+        out_features: O.
+    """
+
+    def __init__(self, num_patches: int, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_patches, in_features, out_features))
+        self.bias = nn.Parameter(torch.zeros(num_patches, out_features))
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Map patches (B, L, I) to (B, L, O)."""
+        return torch.einsum("bli,lio->blo", patches, self.weight) + self.bias
+
+
+def patch_linear(
+    weights: PatchWeights, num_patches: int, in_features: int, out_features: int
+) -> nn.Module:
+    """A linear map of patches: one for all of them ("shared"), or one for each ("own").
+
+    Raises:
+        ConfigError: Another word.
+    """
+    if weights == "shared":
+        return nn.Linear(in_features, out_features)
+    if weights == "own":
+        return OwnLinear(num_patches, in_features, out_features)
+    raise ConfigError(f"patch_weights is {weights!r}", "shared or own")
+
+
 class Attention(nn.Module):
     """Multi-head self-attention, softmax(Q K' / sqrt(D / H)) V, by the fused kernel.
 
@@ -69,16 +111,20 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
-        self.num_heads = num_heads
+        self.num_heads, self.head_dim = num_heads, dim // num_heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Mix tokens (B, T, D); the heads are strided views, so nothing is copied."""
-        heads = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))
+    def forward(self, tokens: Tensor, batch_size: int) -> Tensor:
+        """Mix tokens (B T, D) of each of B samples; heads are strided views, nothing is copied."""
+        heads = self.qkv(tokens).view(batch_size, -1, 3, self.num_heads, self.head_dim)
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+        mixed = self.mix(query, key, value)
+        return self.proj(mixed.transpose(1, 2).reshape(tokens.shape))
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """softmax(Q K' / sqrt(D / H)) V of heads (B, H, T, D / H)."""
+        return F.scaled_dot_product_attention(query, key, value)
 
 
 class MLP(nn.Module):
@@ -118,11 +164,13 @@ class Block(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Transform tokens (B, T, D).
 
-        The sums reuse the memory of the branch, which no gradient needs: the last map of a branch
-        keeps its input, not its output.
+        The sums reuse the memory of the branch, which no gradient needs: its last map keeps its
+        input, not its output. Tokens of all samples are rows of one matrix here, because autograd
+        would copy a gradient for each sum in place of a view.
         """
-        tokens = self.attn(self.norm1(tokens)).add_(tokens)
-        return self.mlp(self.norm2(tokens)).add_(tokens)
+        rows = tokens.flatten(0, 1)
+        rows = self.attn(self.norm1(rows), len(tokens)).add_(rows)
+        return self.mlp(self.norm2(rows)).add_(rows).view_as(tokens)
 
 
 class Blocks(nn.ModuleList):
@@ -167,6 +215,7 @@ class Trunk(nn.Module):
         depth: Number of blocks.
         num_heads: Attention heads.
         mlp_ratio: Hidden width of each MLP over D.
+        patch_weights: Whether all patches are embedded by one map, or each by its own.
 
     Raises:
         ConfigError: Sizes that do not divide.
@@ -182,6 +231,7 @@ class Trunk(nn.Module):
         depth: int,
         num_heads: int,
         mlp_ratio: float,
+        patch_weights: PatchWeights = "shared",
     ) -> None:
         super().__init__()
         if num_voxels <= 0 or num_voxels % patch_size:
@@ -193,7 +243,8 @@ class Trunk(nn.Module):
         self.num_voxels = num_voxels
         self.patch_size = patch_size
         self.num_patches = num_voxels // patch_size
-        self.patch_embed = nn.Linear(patch_size, embed_dim)
+        self.patch_weights = patch_weights
+        self.patch_embed = patch_linear(patch_weights, self.num_patches, patch_size, embed_dim)
         self.class_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.register_buffer("positions", sincos_positions(self.num_patches, embed_dim).float())
         self.blocks = Blocks(embed_dim, depth, num_heads, mlp_ratio)
@@ -212,18 +263,23 @@ class Trunk(nn.Module):
                 "use the preprocessing.json that was saved with the network",
             )
 
-    def embed(self, patches: Tensor, index: Tensor | None = None) -> Tensor:
+    def embed(self, patches: Tensor, kept: Tensor | None = None) -> Tensor:
         """Embed patches and add their positions.
 
         Args:
-            patches: (B, K, P).
-            index: (B, K) place of each patch, or None where all come in order.
+            patches: (B, L, P).
+            kept: (B, K) which of them to embed, or None for all.
 
         Returns:
             (B, K, D).
         """
-        places = self.positions[1:]
-        return self.patch_embed(patches) + (places if index is None else places[index])
+        if kept is None:
+            return self.patch_embed(patches) + self.positions[1:]
+        if self.patch_weights == "own":  # to embed all costs less than to gather their maps
+            embedded = gather_rows(self.patch_embed(patches), kept)
+        else:
+            embedded = self.patch_embed(gather_rows(patches, kept))
+        return embedded + self.positions[1:][kept]
 
     def forward(self, tokens: Tensor, class_token: bool = True) -> Tensor:
         """Encode embedded patches (B, K, D), the class token in front where it is asked for."""
@@ -242,3 +298,7 @@ def initialise(module: nn.Module) -> None:
             nn.init.xavier_uniform_(parameter)
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
+    for part in module.modules():
+        if isinstance(part, OwnLinear):  # the fans of one map, not of all together
+            for matrix in part.weight:
+                nn.init.xavier_uniform_(matrix)

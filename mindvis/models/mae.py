@@ -12,10 +12,18 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from mindvis.models.layers import Blocks, Trunk, initialise, patchify, sincos_positions, unpatchify
+from mindvis.models.layers import (
+    Blocks,
+    PatchWeights,
+    Trunk,
+    initialise,
+    patch_linear,
+    patchify,
+    sincos_positions,
+    unpatchify,
+)
 from mindvis.models.masking import (
     Masking,
-    gather_rows,
     random_masking,
     random_noise,
     scatter_rows,
@@ -49,6 +57,8 @@ class BrainMAE(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
         decoder_embed_dim: Width of the decoder.
         decoder_depth: Blocks of the decoder.
         decoder_num_heads: Attention heads of the decoder.
+        patch_weights: "shared" embeds and predicts all patches by one map, as MinD-Vis does; "own"
+            gives each patch its own, since patches of different voxels have nothing in common.
 
     Raises:
         ConfigError: Sizes that do not divide.
@@ -69,16 +79,21 @@ class BrainMAE(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
         decoder_embed_dim: int = 512,
         decoder_depth: int = 8,
         decoder_num_heads: int = 16,
+        patch_weights: PatchWeights = "shared",
     ) -> None:
         super().__init__()
-        self.trunk = Trunk(num_voxels, patch_size, embed_dim, depth, num_heads, mlp_ratio)
+        self.trunk = Trunk(
+            num_voxels, patch_size, embed_dim, depth, num_heads, mlp_ratio, patch_weights
+        )
         self.decoder_embed = nn.Linear(embed_dim, decoder_embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_embed_dim))
         positions = sincos_positions(self.trunk.num_patches, decoder_embed_dim).float()
         self.register_buffer("decoder_positions", positions)
         self.decoder_blocks = Blocks(decoder_embed_dim, decoder_depth, decoder_num_heads, mlp_ratio)
         self.decoder_norm = nn.LayerNorm(decoder_embed_dim)
-        self.decoder_pred = nn.Linear(decoder_embed_dim, patch_size)
+        self.decoder_pred = patch_linear(
+            patch_weights, self.trunk.num_patches, decoder_embed_dim, patch_size
+        )
         initialise(self)
 
     @property
@@ -105,8 +120,7 @@ class BrainMAE(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
             the masking.
         """
         masking = random_masking(noise, mask_ratio)
-        kept = gather_rows(self.patchify(voxels), masking.kept)
-        return self.trunk(self.trunk.embed(kept, masking.kept)), masking
+        return self.trunk(self.trunk.embed(self.patchify(voxels), masking.kept)), masking
 
     def forward_decoder(self, tokens: Tensor, kept: Tensor) -> Tensor:
         """Predict every patch (B, L, P) from tokens (B, 1 + K, D) of patches `kept` (B, K)."""
@@ -172,5 +186,9 @@ class BrainMAE(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
 
     def encoder_config(self) -> dict[str, Any]:
         """The arguments that build the `BrainEncoder` of this network."""
-        names = ("num_voxels", "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
-        return {name: self.config[name] for name in names}
+        decoder = {"decoder_embed_dim", "decoder_depth", "decoder_num_heads"}
+        return {
+            name: value
+            for name, value in self.config.items()
+            if name not in decoder and not name.startswith("_")
+        }
