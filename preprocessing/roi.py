@@ -14,27 +14,37 @@ from preprocessing.reader import Grid, read_mask
 Mask = NDArray[np.bool_]
 
 
-def find_masks(source: Path, choice: str | None, scan: Scan, folders: Sequence[Path]) -> list[Path]:
-    """Brain masks of a run.
+def find_masks(
+    source: Path, choice: str | None, scans: Sequence[Scan], folders: Sequence[Path]
+) -> list[Path]:
+    """Brain masks of a subject's runs.
 
     Args:
         source: The BIDS folder; `choice` is relative to it.
         choice: A file or pattern, where {subject} and {session} are filled in; None looks for
             `*_desc-brain_mask.nii.gz` in the folders.
-        scan: The run.
+        scans: The runs.
         folders: Data sets that may hold masks, in order of preference.
 
     Raises:
         SourceError: If a choice was made and nothing fits.
     """
     if choice is not None:
-        return _matching(source, choice, scan, "mask")
+        found = [path for scan in scans for path in _matching(source, choice, scan, "mask")]
+        return list(dict.fromkeys(found))
     for folder in folders:
-        files = sorted(folder.glob(f"**/{scan.subject}/**/*_desc-brain_mask.nii*"))
-        fitting = [path for path in files if applies(path, scan)]
-        if fitting:
-            return fitting
+        files = sorted(folder.glob(f"**/{scans[0].subject}/**/*_desc-brain_mask.nii*"))
+        found = [path for scan in scans for path in _most_specific(files, scan)]
+        if found:
+            return list(dict.fromkeys(found))
     return []
+
+
+def _most_specific(files: Sequence[Path], scan: Scan) -> list[Path]:
+    """Files that apply to a run, those that name most of its entities: not the anatomy's mask."""
+    fitting = [path for path in files if applies(path, scan)]
+    most = max((len(parse_entities(path)) for path in fitting), default=0)
+    return [path for path in fitting if len(parse_entities(path)) == most]
 
 
 def find_rois(source: Path, choice: str | None, scan: Scan, folders: Sequence[Path]) -> list[Path]:
@@ -119,11 +129,11 @@ def kept_voxels(
             "give --mask FILE, or --voxels rois where there are ROI masks",
         )
     kept = np.ones(grid.shape, dtype=np.bool_)
-    for path in dict.fromkeys(masks):
+    for path in masks:
         kept &= read_mask(path, grid)
     if voxels == "rois":
         kept &= np.logical_or.reduce(list(rois.values()))
     if not kept.any():
-        names = ", ".join(dict.fromkeys(path.name for path in masks)) or "the ROI masks"
+        names = ", ".join(path.name for path in masks) or "the ROI masks"
         raise SourceError(f"no voxel is left for {grid.source} inside {names}", "at least one")
     return kept

@@ -56,7 +56,7 @@ def plan_subject(
     for run in runs[1:]:
         first.grid.check(run.grid)
     folders = list(dict.fromkeys([images, source / "derivatives"]))
-    masks = [path for run in runs for path in find_masks(source, mask, run.scan, folders)]
+    masks = find_masks(source, mask, [run.scan for run in runs], folders)
     roi_files = [] if rois == "none" else find_rois(source, rois, first.scan, folders)
     regions = load_rois(roi_files, first.grid)
     return SubjectPlan(
@@ -65,7 +65,7 @@ def plan_subject(
         trials=pd.concat([run.trials for run in runs], ignore_index=True),
         mask=kept_voxels(masks, regions, first.grid, voxels),
         rois=regions,
-        files=[*dict.fromkeys(masks), *roi_files],
+        files=[*masks, *roi_files],
     )
 
 

@@ -232,7 +232,8 @@ def derived_tree(root):
             masks[f"sub-01/func/sub-01_{name}_desc-brain_mask.nii.gz"] = box_mask(
                 seed + run.seed, 0.6
             )
-    masks["sub-01/anat/sub-01_space-T1w_desc-brain_mask.nii.gz"] = box_mask(1, 0.6)
+    for space in ("T1w", "MNI"):  # of the anatomy, on a finer grid
+        masks[f"sub-01/anat/sub-01_space-{space}_desc-brain_mask.nii.gz"] = np.ones((9, 10, 11))
     build(root / "derivatives/fmriprep", Tree({"sub-01": runs}, masks))
     return runs
 
@@ -253,9 +254,9 @@ def test_slice_time_reference_shifts_the_volumes(planted, tmp_path):
     root = build(tmp_path / "data", Tree({"sub-01": RUNS[:1]}, MASKS, PICTURES))
     sidecar = func_folder(root, "sub-01", RUNS[0]) / "sub-01_ses-1_task-look_run-1_bold.json"
     sidecar.write_text(json.dumps({"RepetitionTime": 2.0, "StartTime": 1.0}))
-    with prepare(root, tmp_path / "s.h5", lag_start=4.0, lag_end=6.0) as store:
-        # volumes lie at 1, 3, 5, 7 s: that at 7 s is in 2 + [4, 6) s
-        np.testing.assert_allclose(store["sub-01"].responses()[0], values(RUNS[0])[MASK][:, 3])
+    with prepare(root, tmp_path / "s.h5", lag_start=3.0, lag_end=5.0) as store:
+        # volumes lie at 1, 3, 5, 7 s: that at 5 s is in 2 + [3, 5) s
+        np.testing.assert_allclose(store["sub-01"].responses()[0], values(RUNS[0])[MASK][:, 2])
 
 
 def test_confounds_are_removed_when_they_are_there(tmp_path):

@@ -75,9 +75,9 @@ def test_average_takes_volumes_from_lag_start_until_before_lag_end(series):
 def test_average_is_not_moved_by_rounding_errors(series):
     times = 0.1 * np.arange(61)
     options = ResponseOptions(lag_start=0.1, lag_end=0.3)
-    found = average_volumes(series, times, [0.2, 0.7], options)  # 0.2 + 0.1 > 0.3 in doubles
-    np.testing.assert_allclose(found[0], series[[3, 4]].mean(axis=0))
-    np.testing.assert_allclose(found[1], series[[8, 9]].mean(axis=0))
+    found = average_volumes(series, times, [0.4, 2.2], options)  # 0.5 - 0.4 < 0.1 in doubles
+    np.testing.assert_allclose(found[0], series[[5, 6]].mean(axis=0))
+    np.testing.assert_allclose(found[1], series[[23, 24]].mean(axis=0))
 
 
 def test_window_without_volumes_is_refused():
