@@ -39,7 +39,8 @@ class Size:
 
 SIZES = {
     "paper": Size(4656, 1024, 24, 16, 512, 8, 16, batch_size=8, steps=3),
-    "small": Size(4656, 256, 6, 16, 128, 8, 16, batch_size=32, steps=6),
+    "small": Size(4656, 256, 6, 8, 128, 8, 8, batch_size=32, steps=6),
+    "small_16_heads": Size(4656, 256, 6, 16, 128, 8, 16, batch_size=32, steps=6),
 }
 FAST = {"toy": Size(160, 32, 2, 4, 16, 2, 4, batch_size=4, steps=2)}
 GOALS = {"paper": {"ratio": 1.3, "of_peak": 0.8}, "small": {"ratio": 2.2, "of_peak": 0.6}}
@@ -48,12 +49,9 @@ GOALS = {"paper": {"ratio": 1.3, "of_peak": 0.8}, "small": {"ratio": 2.2, "of_pe
 class ExplicitAttention(Attention):
     """The same weights, with the matrix of attention in memory."""
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        heads = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)
-        scores = (query @ key.transpose(-2, -1)) * query.shape[-1] ** -0.5
-        mixed = scores.softmax(dim=-1) @ value
-        return self.proj(mixed.transpose(1, 2).flatten(2))
+    def mix(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        scores = (query @ key.transpose(-2, -1)) * self.head_dim**-0.5
+        return scores.softmax(dim=-1) @ value
 
 
 def build(size: Size, explicit: bool) -> BrainMAE:
