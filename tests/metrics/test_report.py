@@ -208,7 +208,7 @@ def browse(tmp_path):
             ],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=True,
         )
         complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
