@@ -294,10 +294,10 @@ def initialise(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if name.endswith(("_token", "queries")):
             nn.init.normal_(parameter, std=0.02)
-        elif parameter.ndim > 1:
-            nn.init.xavier_uniform_(parameter)
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
+        elif parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter)
     for part in module.modules():
         if isinstance(part, OwnLinear):  # the fans of one map, not of all together
             for matrix in part.weight:

@@ -53,6 +53,7 @@ def test_each_map_starts_with_the_fans_of_one_map():
     weight = own_mae().trunk.patch_embed.weight
     bound = (6 / (5 + 12)) ** 0.5
     assert 0.8 * bound < weight.abs().max() <= bound
+    assert not own_mae().trunk.patch_embed.bias.any()
 
 
 def test_encoder_of_an_own_autoencoder_has_its_maps(tmp_path):
