@@ -167,6 +167,7 @@ def test_mask_can_be_any_file(planted, tmp_path):
     write_image(tmp_path / "other.nii.gz", V2.astype(np.float32) * 0.3)
     with prepare(planted, tmp_path / "s.h5", mask=str(tmp_path / "other.nii.gz")) as store:
         np.testing.assert_array_equal(store["sub-01"].ijk, np.argwhere(V2))
+        assert json.loads(store.attrs["command"])["mask"] == "other.nii.gz"
 
 
 def test_standardised_runs_have_no_mean_and_unit_deviation(planted, tmp_path):
