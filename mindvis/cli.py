@@ -52,6 +52,10 @@ COMMANDS: dict[str, Command] = {
             "arrays": Command(
                 "arrays in .npz, .mat or .h5 files", "preprocessing.arrays:prepare_arrays"
             ),
+            "augment": Command(
+                "a store with simulated trials of other pictures, where measured ones are few",
+                "preprocessing.augment:prepare_augment",
+            ),
         },
     ),
     "inspect": Command(

@@ -35,8 +35,9 @@ PALETTE: dict[Colour, RGB] = {
     "white": (0.97, 0.97, 0.97),
 }
 
-SIZE_RANGE = (0.30, 0.60)  # diameter of the object as a fraction of the picture's side
-MAX_ROTATION = np.pi / 6  # radians either way; a square repeats beyond pi / 4
+SIZE_RANGE = (0.50, 0.75)  # diameter of the object as a fraction of the picture's side
+MAX_ROTATION = np.pi / 12  # radians either way; a square repeats beyond pi / 4
+RELIEF = 0.12  # how far the two colours of a background may lie apart
 MARGIN = 0.02
 
 
@@ -111,6 +112,7 @@ class Scene:
 def sample_scene(shape: Shape, colour: Colour, rng: np.random.Generator) -> Scene:
     """A random scene of one class; the object lies wholly inside the picture."""
     size = rng.uniform(*SIZE_RANGE)
+    ground = _muted(rng)
     near, far = size / 2 + MARGIN, 1 - size / 2 - MARGIN
     return Scene(
         shape=shape,
@@ -119,20 +121,21 @@ def sample_scene(shape: Shape, colour: Colour, rng: np.random.Generator) -> Scen
         y=rng.uniform(near, far),
         size=size,
         rotation=rng.uniform(-MAX_ROTATION, MAX_ROTATION),
-        tint=_jittered(PALETTE[colour], rng),
+        tint=_jittered(PALETTE[colour], rng, 0.03),
         texture=TEXTURES[rng.integers(len(TEXTURES))],
         texture_frequency=rng.uniform(2.5, 4.5),
         texture_contrast=rng.uniform(0.08, 0.16),
         backdrop=BACKDROPS[rng.integers(len(BACKDROPS))],
-        ends=(_muted(rng), _muted(rng)),
+        ends=(ground, _jittered(ground, rng, RELIEF)),
         angle=rng.uniform(0, 2 * np.pi),
-        frequency=rng.uniform(1.0, 3.0),
+        frequency=rng.uniform(0.5, 1.5),
         phase=rng.uniform(0, 2 * np.pi),
     )
 
 
-def _jittered(colour: RGB, rng: np.random.Generator) -> RGB:
-    red, green, blue = np.clip(np.asarray(colour) + rng.uniform(-0.03, 0.03, 3), 0, 1).tolist()
+def _jittered(colour: RGB, rng: np.random.Generator, spread: float) -> RGB:
+    shift = rng.uniform(-spread, spread, 3)
+    red, green, blue = np.clip(np.asarray(colour) + shift, 0, 1).tolist()
     return red, green, blue
 
 

@@ -51,6 +51,8 @@ class LatentDiffusion(DiffusionTask):
         first_stage_lr: Peak learning rate of the first stage.
         unet_channels: Channels of the denoiser's levels, finest first.
         unet_layers: Residual blocks of a level.
+        unet_attention: Whether each level attends to itself and to the context; null is all but
+            the finest.
         attention_head_dim: Channels of an attention head; null is one head at every level.
         context_dim: Width of the context tokens.
         pooled_dim: Width of the vector that is added to the time embedding.
@@ -81,6 +83,7 @@ class LatentDiffusion(DiffusionTask):
         first_stage_lr: float = 1e-3,
         unet_channels: tuple[int, ...] = (64, 128, 192),
         unet_layers: int = 1,
+        unet_attention: tuple[bool, ...] | None = None,
         attention_head_dim: int | None = 32,
         context_dim: int = 128,
         pooled_dim: int = 128,
@@ -121,6 +124,7 @@ class LatentDiffusion(DiffusionTask):
             pooled_dim=pooled_dim,
             block_out_channels=unet_channels,
             layers_per_block=unet_layers,
+            attention=unet_attention,
             attention_head_dim=attention_head_dim,
         )
         self.conditioner = LabelConditioner(
