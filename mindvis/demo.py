@@ -10,7 +10,7 @@ from mindvis.console import say
 from mindvis.errors import MindVisError
 
 SIZES = {
-    "demo": {"simulate": [], "decode": ["--draws", "5", "--steps", "20"]},
+    "demo": {"simulate": ["--image_size", "32"], "decode": ["--draws", "5", "--steps", "20"]},
     "quick": {
         "simulate": ["--trials", "96", "--test_repeats", "2", "--pictures", "256"],
         "decode": ["--draws", "2", "--steps", "5"],
@@ -77,7 +77,7 @@ def plan(folder: Path, configs: Path, size: str, seed: int) -> Iterator[list[str
         ],
     }
     yield ["simulate", data, "--seed", str(seed), *SIZES[size]["simulate"]]
-    yield ["prepare", "bids", "--source", data, "--store", store]
+    yield ["prepare", "bids", "--source", data, "--store", store, "--voxels", "rois"]
     yield ["inspect", store]
     for stage, options in stages.items():
         own = [str(configs / f"{stage}.yaml"), str(configs / "size" / size / f"{stage}.yaml")]

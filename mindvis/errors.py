@@ -1,4 +1,4 @@
-"""The package's exceptions: each is one sentence of what was found, what was expected, what to do."""
+"""The package's exceptions: each says in one sentence what was found, expected, and to be done."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""Explicit randomness: a generator for each item, seeded by what the item is, never by when it runs."""
+"""Explicit randomness: a generator for each item, seeded by what it is, never by when it runs."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ import torch
 
 
 def seed_from(*parts: object) -> int:
-    """A 63-bit seed from the printed form of the parts, the same on every machine and in every process.
+    """A 63-bit seed from the printed form of the parts, the same on every machine.
 
     Args:
         *parts: What identifies the random draw, such as (seed, stimulus id, draw).

@@ -8,10 +8,15 @@ from jsonargparse import auto_cli
 from mindvis.console import complain
 from mindvis.errors import MindVisError
 from preprocessing.arrays import prepare_arrays
+from preprocessing.augment import prepare_augment
 from preprocessing.bids import prepare_bids
 
 #: data set -> the function that prepares it; its signature and docstring are the options and help
-COMMANDS: dict[str, Callable[..., None]] = {"bids": prepare_bids, "arrays": prepare_arrays}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "bids": prepare_bids,
+    "arrays": prepare_arrays,
+    "augment": prepare_augment,
+}
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -13,9 +13,12 @@ from mindvis.cli import main
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 TINY = {
-    "simulate": "--subjects 1 --trials 48 --test_repeats 1 --pictures 64 --n_jobs 1".split(),
-    "decode": "--draws 1 --steps 2".split(),
-    "evaluate": "--bootstrap 100 --permutations 100".split(),
+    "simulate": [
+        *("--subjects", "1", "--trials", "48", "--test_repeats", "1"),
+        *("--pictures", "64", "--n_jobs", "1"),
+    ],
+    "decode": ["--draws", "1", "--steps", "2"],
+    "evaluate": ["--bootstrap", "100", "--permutations", "100"],
 }
 
 
