@@ -140,6 +140,15 @@ class EncodingModel:
         information = precise @ self.weights.T + np.diag(1 / variance)
         return np.linalg.solve(information, precise @ responses.T).T + self.centre
 
+    def log_likelihood(self, responses: Float, components: Float) -> Float:
+        """How likely responses (m, v) are for each of some pictures' components (k, d): (m, k).
+
+        Up to a term of each response's own. In the model's units.
+        """
+        expected = (components - self.centre) @ self.weights
+        precise = self._whiten(expected)
+        return responses @ precise.T - (expected * precise).sum(1) / 2
+
     def _deviation(self) -> Float:
         """Standard deviation of each voxel's residuals, (v,)."""
         return np.sqrt((self.residuals**2).mean(0)).clip(TINY)
