@@ -4,6 +4,7 @@ Outside this module pictures are (B, 3, H, W) in [-1, 1] and latents have a stan
 one: the scaling factor of the stored configuration is applied here and nowhere else.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from math import gcd
@@ -16,8 +17,13 @@ from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel, VQMo
 from torch import Tensor
 
 from mindvis.errors import CheckpointError, one_of
-from mindvis.models.conditioning import BrainConditioner, LabelConditioner
+from mindvis.models.conditioning import BrainConditioner, LabelConditioner, WordConditioner
 from mindvis.models.loading import component_folder, load_component, read_config
+
+# AutoencoderTiny writes `block_out_channels` into its configuration and warns when it reads it back
+logging.getLogger("diffusers.configuration_utils").addFilter(
+    lambda record: "were passed to AutoencoderTiny" not in record.getMessage()
+)
 
 FirstStage: TypeAlias = VQModel | AutoencoderKL | AutoencoderTiny
 FIRST_STAGES: dict[str, type[Any]] = {
@@ -27,6 +33,7 @@ FIRST_STAGES: dict[str, type[Any]] = {
 }
 CONDITIONERS: dict[str, type[Any]] = {
     "LabelConditioner": LabelConditioner,
+    "WordConditioner": WordConditioner,
     "BrainConditioner": BrainConditioner,
 }
 
@@ -210,7 +217,7 @@ class LDM(NamedTuple):
     unet: UNet2DConditionModel
     first_stage: FirstStage
     scheduler: Any
-    conditioner: LabelConditioner | BrainConditioner | None
+    conditioner: LabelConditioner | WordConditioner | BrainConditioner | None
 
 
 def load_ldm(path: str | os.PathLike[str]) -> LDM:

@@ -113,6 +113,55 @@ class LabelConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ig
         return self.empty(batch_size)
 
 
+class WordConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
+    """Conditioning on a class by the words of its name: a token for each word, their sum pooled.
+
+    Classes that share a word share what is learned of it, so that "red circle" teaches something
+    about "red star" and about "blue circle".
+
+    Args:
+        class_names: Names of the classes, words separated by spaces or underscores.
+        context_dim: C.
+        pooled_dim: E.
+    """
+
+    words: Tensor
+
+    @register_to_config
+    def __init__(self, class_names: list[str], context_dim: int, pooled_dim: int) -> None:
+        super().__init__()
+        names = [name.replace("_", " ").split() for name in class_names]
+        vocabulary = sorted({word for name in names for word in name})
+        length = max(map(len, names))
+        place = {word: number for number, word in enumerate(vocabulary)}
+        blank = len(vocabulary)  # fills the shorter names
+        rows = [[place[word] for word in name] + [blank] * (length - len(name)) for name in names]
+        self.register_buffer("words", torch.tensor(rows))
+        self.context_table = nn.Embedding(blank + 1, context_dim)
+        self.pooled_table = nn.Embedding(blank + 1, pooled_dim)
+        self.empty = NullConditioning(length, context_dim, pooled_dim)
+
+    def forward(self, labels: Tensor) -> Conditioning:
+        """Condition on classes, int64 (B,), in the order of their names."""
+        words = self.words[labels]
+        return Conditioning(self.context_table(words), self.pooled_table(words).sum(dim=1))
+
+    def null(self, batch_size: int) -> Conditioning:
+        """The learned empty conditioning of `batch_size` samples."""
+        return self.empty(batch_size)
+
+
+def conditioning_distance(conditioning: Conditioning, target: Conditioning) -> Tensor:
+    """Mean squared distance of the pooled vectors and of the first S tokens, S those of the target.
+
+    Args:
+        conditioning: Of B samples, with S tokens or more.
+        target: Of B samples.
+    """
+    first = conditioning.context[:, : target.context.shape[1]]
+    return F.mse_loss(first, target.context) + F.mse_loss(conditioning.pooled, target.pooled)
+
+
 class BrainConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
     """Conditioning on the tokens of a brain response.
 

@@ -4,13 +4,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import diffusers
+import torch
 from PIL import Image
 from torch import Tensor
 
 from mindvis.errors import ConfigError
 from mindvis.files import write_json
 from mindvis.models.autoencoder import downsampling, load_ldm
-from mindvis.models.conditioning import BrainConditioner, Conditioning, NullConditioning
+from mindvis.models.conditioning import (
+    BrainConditioner,
+    Conditioning,
+    NullConditioning,
+    WordConditioner,
+    conditioning_distance,
+)
 from mindvis.models.denoiser import open_for_conditioning, with_pooled_input
 from mindvis.models.encoder import BrainEncoder, load_encoder
 from mindvis.tasks.base import Batch
@@ -42,6 +49,9 @@ class BrainDiffusion(DiffusionTask):
         num_context_tokens: Context tokens that replace those of the text.
         projection_heads: Heads of the attention projection.
         condition_dropout: Share of responses replaced by the empty condition, for guidance.
+        label_loss: Weight of the distance between what the brain says and what the label says to
+            the denoiser, for training classes; needs a denoiser trained with label_words. The
+            first context tokens then stand for the words of the class's name.
         voxel_dropout: Share of voxels set to zero in each training response.
         voxel_noise: Standard deviation of noise added to training responses.
         encoder_lr: Peak learning rate of the encoder; null is that of all else.
@@ -54,7 +64,7 @@ class BrainDiffusion(DiffusionTask):
     """
 
     name = "diffusion"
-    entries = ("voxels", "image", "stimulus", "index")
+    entries = ("voxels", "image", "stimulus", "label", "index")
     encoder: BrainEncoder
     conditioner: BrainConditioner
 
@@ -75,6 +85,7 @@ class BrainDiffusion(DiffusionTask):
         num_context_tokens: int = 77,
         projection_heads: int = 8,
         condition_dropout: float = 0.1,
+        label_loss: float = 0.0,
         voxel_dropout: float = 0.0,
         voxel_noise: float = 0.0,
         encoder_lr: float | None = None,
@@ -99,6 +110,7 @@ class BrainDiffusion(DiffusionTask):
         self.encoder_lr = encoder_lr
         self.condition_dropout = condition_dropout
         self.voxel_dropout, self.voxel_noise = voxel_dropout, voxel_noise
+        self.label_loss = label_loss
         empty = self._load_ldm()
         sizes = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
         self.encoder = self._build_encoder(
@@ -121,7 +133,22 @@ class BrainDiffusion(DiffusionTask):
         self.first_stage, self.scheduler = model.first_stage, model.scheduler
         self.first_stage.requires_grad_(False)
         self._check_pictures()
+        self.labels = self._label_conditioner(model.conditioner) if self.label_loss > 0 else None
         return None if model.conditioner is None else model.conditioner.empty
+
+    def _label_conditioner(self, conditioner: object) -> WordConditioner:
+        """What the denoiser was trained with, frozen.
+
+        Raises:
+            ConfigError: It knows no classes by name.
+        """
+        if not isinstance(conditioner, WordConditioner):
+            raise ConfigError(
+                f"model.label_loss is {self.label_loss} and the model in {self.ldm_path} knows no "
+                "classes by the words of their names",
+                remedy="train it with --model.label_words true, or set label_loss to 0",
+            )
+        return conditioner.requires_grad_(False)
 
     def _build_conditioner(
         self,
@@ -198,7 +225,34 @@ class BrainDiffusion(DiffusionTask):
     def loss(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one training batch."""
         condition = self.condition(self.augment(batch, batch_idx))
-        return self.training_errors(self.training_latents(batch), condition, batch_idx).mean()
+        latents = self.training_latents(batch)
+        loss = self.training_errors(latents, condition, batch_idx).mean()
+        if self.labels is None:
+            return loss
+        with torch.no_grad():
+            target = self.labels(self.places.to(self.device)[batch["label"]])
+        distance = conditioning_distance(condition, target)
+        self.log_train(distance, len(latents), "train_label_distance")
+        return loss + self.label_loss * distance
+
+    def setup(self, stage: str) -> None:
+        """Find the data's classes among those of the denoiser.
+
+        Raises:
+            ConfigError: The denoiser does not know a class.
+        """
+        if self.labels is None:
+            return
+        known = [name.replace("_", " ") for name in self.labels.config.class_names]
+        names = [name.replace("_", " ") for name in self.trainer.datamodule.class_names]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ConfigError(
+                f"model.label_loss is {self.label_loss} and the model in {self.ldm_path} does not "
+                f"know {len(unknown)} classes of the store, such as {unknown[0]!r}",
+                remedy="train it on pictures of all classes, or set label_loss to 0",
+            )
+        self.places = torch.tensor([known.index(name) for name in names])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of one training batch, logged."""
@@ -229,7 +283,7 @@ class BrainDiffusion(DiffusionTask):
     def is_reloaded(self, name: str) -> bool:
         """The first stage and the denoiser's frozen weights are read from `ldm` again."""
         frozen_unet = name.startswith("unet.") and name not in self.opened
-        return frozen_unet or name.startswith("first_stage.")
+        return frozen_unet or name.startswith(("first_stage.", "labels."))
 
     @property
     def ancestors(self) -> list[str]:

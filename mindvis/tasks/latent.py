@@ -24,7 +24,7 @@ from mindvis.models.autoencoder import (
     set_scaling,
     start_codebook,
 )
-from mindvis.models.conditioning import LabelConditioner
+from mindvis.models.conditioning import LabelConditioner, WordConditioner
 from mindvis.models.denoiser import build_denoiser
 from mindvis.models.loading import component_folder
 from mindvis.tasks.base import Batch
@@ -57,8 +57,12 @@ class LatentDiffusion(DiffusionTask):
         context_dim: Width of the context tokens.
         pooled_dim: Width of the vector that is added to the time embedding.
         num_context_tokens: Context tokens of a label.
+        label_words: Condition on the words of a class's name, a token each, instead of the class.
         condition_dropout: Share of labels replaced by the empty one, for guidance.
         prediction_type: What the denoiser predicts.
+        beta_start: First beta of the scaled linear noise schedule, MinD-Vis' by default.
+        beta_end: Last beta; half of it spends fewer levels on noise that hides everything, which
+            small latents reach early.
         lr: Peak learning rate of the denoiser.
         betas: AdamW's decay rates of the two moments.
         weight_decay: AdamW's decay, of matrices and kernels alone.
@@ -88,8 +92,11 @@ class LatentDiffusion(DiffusionTask):
         context_dim: int = 128,
         pooled_dim: int = 128,
         num_context_tokens: int = 1,
+        label_words: bool = False,
         condition_dropout: float = 0.1,
         prediction_type: Prediction = "epsilon",
+        beta_start: float = 0.0015,
+        beta_end: float = 0.0195,
         lr: float = 5e-4,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.01,
@@ -127,10 +134,13 @@ class LatentDiffusion(DiffusionTask):
             attention=unet_attention,
             attention_head_dim=attention_head_dim,
         )
-        self.conditioner = LabelConditioner(
+        self.label_words = label_words
+        self.conditioner: LabelConditioner | WordConditioner = LabelConditioner(
             self.fact("num_classes"), context_dim, pooled_dim, num_context_tokens
         )
-        self.scheduler = make_noise_schedule(prediction_type)
+        self.scheduler = make_noise_schedule(
+            prediction_type, beta_start=beta_start, beta_end=beta_end
+        )
         self.cache = LatentCache(self.first_stage, "index")
         self._keeps_latents = False
 
@@ -148,6 +158,13 @@ class LatentDiffusion(DiffusionTask):
                 "set --data.image_size, or fewer first_stage_channels",
             )
         return size // factor
+
+    def setup(self, stage: str) -> None:
+        """Read the names of the classes, which the sizes of the data do not tell."""
+        if self.label_words and isinstance(self.conditioner, LabelConditioner):
+            sizes = self.conditioner.config
+            names = self.trainer.datamodule.class_names
+            self.conditioner = WordConditioner(names, sizes.context_dim, sizes.pooled_dim)
 
     # -- phases -----------------------------------------------------------------------------
 
