@@ -37,7 +37,7 @@ train() { # STORE FOLDER NAME CONFIGS: stages A and B, decoding, evaluation
     --model.ldm "$out/latent" --output "$2/finetune$3" "${small[@]}"
   mindvis decode "$2/finetune$3" --store "$1" --output "$2/decoded$3" \
     --draws "$draws" --steps 20 --guidance 1 --batch_size 40
-  mindvis evaluate "$2/decoded$3" --store "$1"
+  mindvis evaluate "$2/decoded$3" --store "$2/measured.h5"
 }
 
 split() { # SOURCE FOLDER

@@ -10,7 +10,10 @@ from mindvis.console import say
 from mindvis.errors import MindVisError
 
 SIZES = {
-    "demo": {"simulate": ["--image_size", "32"], "decode": ["--draws", "5", "--steps", "20"]},
+    "demo": {
+        "simulate": ["--image_size", "32"],
+        "decode": ["--draws", "5", "--steps", "20", "--guidance", "3"],
+    },
     "quick": {
         "simulate": ["--trials", "96", "--test_repeats", "2", "--pictures", "256"],
         "decode": ["--draws", "2", "--steps", "5"],

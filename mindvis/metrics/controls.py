@@ -66,10 +66,14 @@ def _principal_scores(pixels: Floats) -> tuple[Floats, Floats, Floats]:
     """Pixels (n, p) as (n, r) scores on an orthonormal basis (r, p) about their mean (p,).
 
     An orthogonal change of the targets changes neither ridge nor its leave-one-out error, and r is
-    below n: far fewer targets than pixels.
+    below n: far fewer targets than pixels. Of n and p the smaller is decomposed.
     """
     centre = pixels.mean(0)
     centred = pixels - centre
+    if len(pixels) > pixels.shape[1]:
+        values, vectors = np.linalg.eigh(centred.T @ centred)
+        basis = vectors[:, values > values[-1] * 1e-10].T
+        return centred @ basis.T, basis, centre
     values, vectors = np.linalg.eigh(centred @ centred.T)
     kept = values > values[-1] * 1e-10
     if not kept.any() or values[-1] <= 0:  # one picture only

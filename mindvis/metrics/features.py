@@ -134,9 +134,17 @@ class Judge:
         return torch.cat(rows)
 
     def class_numbers(self, names: Sequence[str]) -> Tensor:
-        """Class number of each name, -1 where the judge does not know it; case is ignored."""
-        known = {label.strip().casefold(): i for i, label in enumerate(self.labels)}
-        return torch.tensor([known.get(name.strip().casefold(), -1) for name in names])
+        """Class number of each name, -1 where the judge does not know it.
+
+        Case is ignored, and "red_circle", as folders are named, is "red circle".
+        """
+        known = {_plain(label): i for i, label in enumerate(self.labels)}
+        return torch.tensor([known.get(_plain(name), -1) for name in names])
+
+
+def _plain(name: str) -> str:
+    """A class name without case and underscores."""
+    return " ".join(name.replace("_", " ").casefold().split())
 
 
 def _read(folder: Path) -> tuple[Any, Any]:

@@ -73,3 +73,14 @@ def test_baseline_gives_the_published_numbers_of_digit69(shared):
     assert M.pixel_correlation(painted, truth).mean() == pytest.approx(0.791, abs=5e-4)
     assert M.mse(painted, truth).mean() == pytest.approx(0.0379, abs=5e-5)
     assert M.ssim(painted, truth).mean() == pytest.approx(0.507, abs=5e-4)
+
+
+def test_many_pictures_of_few_pixels_give_the_same_ridge(rng):
+    """More pictures than pixels are decomposed along pixels: against ridge on the pixels."""
+    train, test = rng.normal(size=(40, 6)), rng.normal(size=(3, 6))
+    images = rng.integers(0, 256, (40, 2, 3, 3), dtype=np.uint8)
+    found = ridge_baseline(train, images, test, alphas=(2.0,)).pictures
+    scale = StandardScaler().fit(train)
+    model = Ridge(alpha=2.0).fit(scale.transform(train), images.reshape(40, -1))
+    expected = model.predict(scale.transform(test)).clip(0, 255).reshape(3, 2, 3, 3)
+    assert np.abs(found - expected).max() <= 0.51

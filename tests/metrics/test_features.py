@@ -66,7 +66,7 @@ def test_probabilities_do_not_depend_on_the_batch(folder, pictures):
 def test_classes_are_found_by_name(folder):
     judge = Judge.load(folder)
     assert judge.labels == tuple(LABELS)
-    assert judge.class_numbers(["Green star", " black heart", "dog"]).tolist() == [2, 4, -1]
+    assert judge.class_numbers(["Green_star", " black heart", "dog"]).tolist() == [2, 4, -1]
 
 
 def test_digest_is_that_of_the_weights(folder, tmp_path):
