@@ -70,14 +70,13 @@ def _principal_scores(pixels: Floats) -> tuple[Floats, Floats, Floats]:
     """
     centre = pixels.mean(0)
     centred = pixels - centre
+    if not centred.any():  # one picture only
+        return np.zeros((len(pixels), 1)), np.zeros((1, pixels.shape[1])), centre
     if len(pixels) > pixels.shape[1]:
         values, vectors = np.linalg.eigh(centred.T @ centred)
         basis = vectors[:, values > values[-1] * 1e-10].T
         return centred @ basis.T, basis, centre
     values, vectors = np.linalg.eigh(centred @ centred.T)
     kept = values > values[-1] * 1e-10
-    if not kept.any() or values[-1] <= 0:  # one picture only
-        return np.zeros((len(pixels), 1)), np.zeros((1, pixels.shape[1])), centre
     spread = np.sqrt(values[kept])
-    scores = vectors[:, kept] * spread
-    return scores, (vectors[:, kept] / spread).T @ centred, centre
+    return vectors[:, kept] * spread, (vectors[:, kept] / spread).T @ centred, centre
