@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import gcd
+from typing import Literal
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from mindvis.errors import ConfigError
 from mindvis.models.conditioning import Conditioning
+
+Opened = Literal["conditioning", "all"]
 
 
 def build_denoiser(
@@ -155,6 +158,18 @@ def open_for_conditioning(unet: UNet2DConditionModel) -> list[str]:
     for name, parameter in unet.named_parameters():
         parameter.requires_grad_(is_conditioning(name))
     return opened
+
+
+def open_denoiser(unet: UNet2DConditionModel, part: Opened = "conditioning") -> list[str]:
+    """Let a part of the U-Net train: what carries the condition, or all of it.
+
+    Returns:
+        The names of the parameters that train.
+    """
+    if part == "conditioning":
+        return open_for_conditioning(unet)
+    unet.requires_grad_(True)
+    return [name for name, _ in unet.named_parameters()]
 
 
 def store_frozen(module: nn.Module, dtype: torch.dtype) -> None:

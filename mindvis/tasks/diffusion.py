@@ -18,7 +18,7 @@ from mindvis.models.conditioning import (
     WordConditioner,
     conditioning_distance,
 )
-from mindvis.models.denoiser import open_for_conditioning, with_pooled_input
+from mindvis.models.denoiser import Opened, open_denoiser, with_pooled_input
 from mindvis.models.encoder import BrainEncoder, load_encoder
 from mindvis.tasks.base import Batch
 from mindvis.tasks.denoising import FIGURE_ITEMS, DiffusionTask
@@ -48,6 +48,8 @@ class BrainDiffusion(DiffusionTask):
         projection: From brain tokens to context: "attention", "linear" or "compat" (MinD-Vis).
         num_context_tokens: Context tokens that replace those of the text.
         projection_heads: Heads of the attention projection.
+        opened: What of the denoiser trains: the part that carries the condition, or "all", where
+            pairs are as many as the pictures it was trained on.
         condition_dropout: Share of responses replaced by the empty condition, for guidance.
         label_loss: Weight of the distance between what the brain says and what the label says to
             the denoiser, for training classes; needs a denoiser trained with label_words. The
@@ -84,6 +86,7 @@ class BrainDiffusion(DiffusionTask):
         projection: Literal["attention", "linear", "compat"] = "attention",
         num_context_tokens: int = 77,
         projection_heads: int = 8,
+        opened: Opened = "conditioning",
         condition_dropout: float = 0.1,
         label_loss: float = 0.0,
         voxel_dropout: float = 0.0,
@@ -122,7 +125,7 @@ class BrainDiffusion(DiffusionTask):
         self.conditioner = self._build_conditioner(
             empty, num_context_tokens, projection, projection_heads
         )
-        self.opened = frozenset(f"unet.{name}" for name in open_for_conditioning(self.unet))
+        self.opened = frozenset(f"unet.{name}" for name in open_denoiser(self.unet, opened))
         self.cache = LatentCache(self.first_stage, "stimulus")
         self.train()
 

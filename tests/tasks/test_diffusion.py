@@ -57,6 +57,14 @@ def test_only_the_condition_s_way_trains(task):
     assert {name.split(".")[0] for name in trained} == {"unet", "encoder", "conditioner"}
 
 
+def test_all_of_the_denoiser_trains_where_it_is_asked_for(ldm):
+    task = BrainDiffusion(ldm, FACTS, **ENCODER, num_context_tokens=3, projection_heads=2,
+                          opened="all")  # fmt: skip
+    frozen = {name.split(".")[0] for name, p in task.named_parameters() if not p.requires_grad}
+    assert frozen == {"first_stage"}
+    assert not any(task.is_reloaded(f"unet.{name}") for name in task.unet.state_dict())
+
+
 def test_optimiser_has_what_trains_and_nothing_else(task):
     groups = task.parameter_groups()
     held = [p for group in groups for p in group["params"]]
