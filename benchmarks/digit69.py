@@ -54,10 +54,10 @@ PUBLISHED = {
 # -- inputs ---------------------------------------------------------------------------------
 
 
-def write_inputs(shared: Path, output: Path, folds: int) -> None:
-    """Write `pictures.npz` of the prior and `fold-<k>.npz` of the first folds."""
+def write_inputs(shared: Path, output: Path, folds: int, pictures: int | None = None) -> None:
+    """Write `pictures.npz`, all or some for the prior, and `fold-<k>.npz` of the first folds."""
     output.mkdir(parents=True, exist_ok=True)
-    images, labels = prior_pictures(shared)
+    images, labels = (rows[:pictures] for rows in prior_pictures(shared))
     np.savez(output / "pictures.npz", images=images, labels=labels)
     measured = loadmat(shared / "digit69" / "digit69_28x28.mat")
     whole = {key: np.concatenate([measured[f"{key}Trn"], measured[f"{key}Test"]]) for key in KEYS}
@@ -279,9 +279,10 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=FOLDS)
+    parser.add_argument("--pictures", type=int, help="of the prior; all by default")
     options = parser.parse_args(args)
     if options.what == "inputs":
-        write_inputs(options.shared, options.output, options.folds)
+        write_inputs(options.shared, options.output, options.folds, options.pictures)
         return 0
     content = measure_all(options.output)
     path = write_report("digit69", content, options.output)

@@ -13,12 +13,14 @@ data=${DATA:-../shared/data}
 configs=configs/digit69
 small=()
 prior=()
+some=()
 if [[ -n "${FAST:-}" ]]; then
   small=(--trainer.max_epochs 1 --trainer.limit_train_batches 2 --trainer.limit_val_batches 1)
+  some=(--pictures 500)
   prior=("${small[@]}" --trainer.max_epochs 2 --model.first_stage_epochs 1)
 fi
 
-python -m benchmarks.digit69 inputs --shared "$data" --output "$out" --folds "$folds"
+python -m benchmarks.digit69 inputs --shared "$data" --output "$out" --folds "$folds" "${some[@]}"
 
 # The prior: MNIST sixes and nines, without any of the 100 pictures that were shown.
 mindvis fit -c "$configs/latent.yaml" --data.pictures "$out/pictures.npz" \
