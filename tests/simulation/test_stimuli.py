@@ -86,8 +86,8 @@ def test_the_object_has_the_nearest_palette_colour_and_the_background_none():
         colour = picture[mask > 0.95].mean(0)
         assert COLOURS[np.linalg.norm(palette - colour, axis=1).argmin()] == scene.colour
         background = picture[mask < 0.02]
-        assert np.ptp(background, axis=1).max() < 0.2 * 255
-        assert background.max() < 0.7 * 255
+        assert np.ptp(background, axis=1).max() < 0.4 * 255
+        assert background.max() < 0.75 * 255
 
 
 def test_no_shape_is_another_one_turned():
