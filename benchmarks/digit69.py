@@ -144,12 +144,12 @@ def retrieved(division: Division) -> Float:
 
 def weighed(division: Division) -> Float:
     """Posterior mean over the prior pictures themselves, by the model of `prepare augment`."""
-    basis = PictureBasis.fit(division.prior, 24)
+    basis = PictureBasis.fit(division.prior, components=24, blur=2.0)
     shown = np.repeat(np.rint(division.pictures * 255).astype(np.uint8)[..., None], 3, axis=-1)
     train, test = (
         rows.astype(np.float32) for rows in (division.responses, division.test_responses)
     )
-    model = EncodingModel.fit(basis(shown), train, 600)
+    model = EncodingModel.fit(basis(shown), train, 600, alpha=2.0, shrinkage=0.6, noise=2.5)
     likelihood = model.log_likelihood(model.standardised(test), basis(division.prior))
     weights = np.exp(likelihood - likelihood.max(1, keepdims=True))
     prior = as_grey(division.prior).reshape(len(division.prior), -1)
@@ -234,11 +234,11 @@ def summarise(found: Mapping[str, Float]) -> dict[str, Any]:
 
 
 def measure_all(output: Path) -> dict[str, Any]:
-    """Scores of the official split and, pooled, of the folds that were decoded."""
+    """Scores of the official split and, pooled, of the folds: methods that all of these have."""
     prior = read_arrays(output / "pictures.npz")[0]
     official = score_split(output / "official", prior)
     folders = [output / f"split-{fold}" for fold in range(FOLDS)]
-    done = [folder for folder in folders if (folder / "decoded" / "index.csv").is_file()]
+    done = [folder for folder in folders if (folder / "measured.h5").is_file()]
     parts = [score_split(folder, prior) for folder in tqdm(done, desc="folds", delay=2)]
     methods = [name for name in parts[0] if all(name in part for part in parts)] if parts else []
     pooled = {name: np.concatenate([part[name] for part in parts], axis=1) for name in methods}

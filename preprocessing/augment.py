@@ -27,6 +27,7 @@ def prepare_augment(
     store: str,
     subject: str = "sub-01",
     components: int = 24,
+    blur: float = 0.0,
     voxels: int = 600,
     alpha: float = 1.0,
     shrinkage: float = 0.6,
@@ -47,6 +48,8 @@ def prepare_augment(
         store: File to write.
         subject: Whose trials.
         components: Principal components of the pictures.
+        blur: Standard deviation in pixels of the Gaussian that the regression sees pictures
+            through; the size of a receptive field.
         voxels: Voxels to keep, those that the regression predicts best.
         alpha: Ridge penalty, in units of the mean squared norm of the components.
         shrinkage: Share of the noise that is independent between voxels, above 0, at most 1.
@@ -60,17 +63,18 @@ def prepare_augment(
         MindVisError: The store has too few pictures or no such subject, or an option is senseless.
     """
     options = {name: value for name, value in locals().items() if name != "store"}
-    if components < 1 or voxels < 1 or draws < 1 or not 0 < shrinkage <= 1:
+    if min(components, voxels, draws) < 1 or blur < 0 or not 0 < shrinkage <= 1:
         raise ConfigError(
-            f"components {components}, voxels {voxels}, draws {draws}, shrinkage {shrinkage}",
-            "counts of 1 or more, and a shrinkage above 0, at most 1",
+            f"components {components}, voxels {voxels}, draws {draws}, blur {blur}, "
+            f"shrinkage {shrinkage}",
+            "counts of 1 or more, a blur of 0 or more, a shrinkage above 0, at most 1",
         )
     recipe = Recipe(voxels, alpha, shrinkage, noise)
     with VoxelStore(source) as opened:
         measured = read_measured(opened, subject)
         other = read_pictures(pictures, measured.images.shape[1])
         attrs = opened.attrs
-    basis = PictureBasis.fit(other.images, components)
+    basis = PictureBasis.fit(other.images, components, blur)
     model = recipe.fit(basis, measured, measured.train)
     simulated = simulate(model, basis(other.images), draws, seed)
     real = model.standardised(measured.responses)

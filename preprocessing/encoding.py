@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 Float = NDArray[np.float64]
 TINY = 1e-12
@@ -25,29 +26,34 @@ class PictureBasis:
         mean: (pixels,).
         axes: (pixels, d), unit columns.
         deviation: (d,), standard deviations along the axes.
+        blur: Standard deviation in pixels of the Gaussian that pictures are blurred with before,
+            for voxels that pool over much of a picture.
     """
 
     mean: Float
     axes: Float
     deviation: Float
+    blur: float = 0.0
 
     @classmethod
-    def fit(cls, pictures: NDArray[np.uint8], components: int) -> Self:
+    def fit(cls, pictures: NDArray[np.uint8], components: int, blur: float = 0.0) -> Self:
         """The leading components of pictures (n, height, width, 3)."""
-        pixels = grey(pictures)
+        pixels = grey(pictures, blur)
         mean = pixels.mean(0)
         variance, axes = np.linalg.eigh(np.cov(pixels - mean, rowvar=False))
         leading = slice(None, -components - 1, -1)
-        return cls(mean, axes[:, leading], np.sqrt(variance[leading].clip(TINY)))
+        return cls(mean, axes[:, leading], np.sqrt(variance[leading].clip(TINY)), blur)
 
     def __call__(self, pictures: NDArray[np.uint8]) -> Float:
         """Components (n, d) of pictures; their variance is `deviation`."""
-        return (grey(pictures) - self.mean) @ self.axes / np.sqrt(self.deviation)
+        return (grey(pictures, self.blur) - self.mean) @ self.axes / np.sqrt(self.deviation)
 
 
-def grey(pictures: NDArray[np.uint8]) -> Float:
-    """Pictures (n, height, width, 3) as grey values (n, pixels) from 0 to 1."""
-    return pictures.mean(-1).reshape(len(pictures), -1) / 255.0
+def grey(pictures: NDArray[np.uint8], blur: float = 0.0) -> Float:
+    """Pictures (n, height, width, 3) as grey values (n, pixels) from 0 to 1, blurred."""
+    values = pictures.mean(-1) / 255.0
+    blurred = gaussian_filter(values, (0, blur, blur)) if blur else values
+    return blurred.reshape(len(pictures), -1)
 
 
 @dataclass(frozen=True)

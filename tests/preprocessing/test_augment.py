@@ -38,6 +38,14 @@ def test_components_are_principal_ones_between_raw_and_whitened(pictures):
     np.testing.assert_allclose(basis(pictures).var(0, ddof=1), values, rtol=1e-9)
 
 
+def test_blurred_pictures_vary_less_and_keep_their_mean(pictures):
+    flat = np.full((2, 5, 6, 3), 51, dtype=np.uint8)
+    np.testing.assert_allclose(grey(flat, 1.5), 0.2)
+    sharp, blurred = PictureBasis.fit(pictures, 3), PictureBasis.fit(pictures, 3, blur=1.0)
+    assert (blurred.deviation < sharp.deviation).all()
+    assert blurred(pictures).var(0, ddof=1) == pytest.approx(blurred.deviation)
+
+
 def test_voxels_that_are_predicted_are_kept(model):
     assert model.voxels.tolist() == [0, 1, 2, 3, 4, 5, 6]
 
@@ -176,7 +184,7 @@ def test_same_seed_same_bytes(source):
 
 
 def test_senseless_options_are_refused(source):
-    with pytest.raises(ConfigError, match=r"shrinkage 0.*above 0, at most 1"):
+    with pytest.raises(ConfigError, match=r"shrinkage 0\.0.*above 0, at most 1"):
         augment(source, shrinkage=0.0)
     with pytest.raises(ConfigError, match="counts of 1 or more"):
         augment(source, draws=0)
