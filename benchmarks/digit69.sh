@@ -47,7 +47,7 @@ split() { # SOURCE FOLDER
   measured "$1" "$2/measured.h5"
   mindvis prepare augment --source "$2/measured.h5" --pictures "$out/pictures.npz" \
     --store "$2/augmented.h5" --components 24 --blur 2 --voxels 600 --alpha 2 \
-    --shrinkage 0.6 --noise 2.5 --draws 2 --project
+    --shrinkage 0.6 --noise 2.5 --draws 1 --project
   train "$2/augmented.h5" "$2" "" "$configs"
 }
 
