@@ -1,5 +1,6 @@
 """Files that are whole or absent: atomic writes and checksums."""
 
+import filecmp
 import hashlib
 import json
 import os
@@ -13,8 +14,9 @@ from typing import Any
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an exception.
 
-    A process that is killed inside the block leaves `path` as it was, and a `.partial` file that
-    the next writer of the same path replaces.
+    A file that already holds the same bytes is left alone, so that its time of modification tells
+    when its content last changed. A process that is killed inside the block leaves `path` as it
+    was, and a `.partial` file that the next writer of the same path replaces.
 
     Args:
         path: The file to write; its folder is made when absent.
@@ -27,7 +29,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     partial = target.with_name(f".{target.name}.partial{''.join(target.suffixes)}")
     try:
         yield partial
-        partial.replace(target)
+        if target.is_file() and filecmp.cmp(partial, target, shallow=False):
+            partial.unlink()
+        else:
+            partial.replace(target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

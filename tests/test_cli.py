@@ -58,8 +58,6 @@ def targets():
 
 @pytest.mark.parametrize("command", list(targets()))
 def test_every_command_has_its_function_and_its_help(command, capsys):
-    if not Path(command.target.split(":")[0].replace(".", "/") + ".py").exists():
-        pytest.skip(f"{command.target} is not written yet")
     words = next(
         [name, *([sub] if sub else [])]
         for name, top in COMMANDS.items()

@@ -36,3 +36,7 @@ def test_quick_demo_ends_in_a_report_with_all_controls(tmp_path, capsys):
     assert "ridge" in json.dumps(content)
     assert (tmp_path / "decoded" / "report.html").is_file()
     assert "$ mindvis simulate" in capsys.readouterr().out
+    report = (tmp_path / "decoded" / "report.html").read_bytes()
+    demo.demo(str(tmp_path), quick=True)  # nothing is done twice, and nothing is refused
+    assert capsys.readouterr().out.count(" is complete: ") == 4
+    assert (tmp_path / "decoded" / "report.html").read_bytes() == report
