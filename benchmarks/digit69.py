@@ -1,14 +1,11 @@
 """Inputs and table of digit69.sh: ten folds of 100 measured digits, baselines, scores.
 
     python -m benchmarks.digit69 inputs --shared ../shared/data --output runs/digit69
-    python -m benchmarks.digit69 choose --output runs/digit69
     python -m benchmarks.digit69 table --output runs/digit69
 
 digit69 (van Gerven et al. 2010): 100 responses of V1 to V3 to handwritten sixes and nines, one
 trial each. `inputs` writes the pictures of the prior (MNIST sixes and nines, none of the 100 that
-were shown) and, for each fold, arrays in which other ten trials are the test. `choose` compares settings of
-`mindvis prepare augment` by ten-fold cross-validation within the official training trials, test
-trials unread. `table` scores what
+were shown) and, for each fold, arrays in which other ten trials are the test. `table` scores what
 `mindvis decode` painted for the official split and the folds that are there, beside baselines that
 see the same training trials: at 28 x 28 pixels, SSIM with scikit-image's default window, data range
 1, each score the mean over pictures with a 95 % BCa bootstrap interval over pictures.
@@ -18,7 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,24 +83,6 @@ def test_rows(count: int) -> list[npt.NDArray[np.intp]]:
     return [np.sort(order[fold::FOLDS]) for fold in range(FOLDS)]
 
 
-# -- settings of the simulated trials ----------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Options of `mindvis prepare augment`, as digit69.sh has them."""
-
-    components: int = 24
-    blur: float = 2.0
-    voxels: int = 600
-    alpha: float = 2.0
-    shrinkage: float = 0.6
-    noise: float = 2.5
-
-
-CHOSEN = Settings()
-
-
 # -- baselines ------------------------------------------------------------------------------
 
 
@@ -163,54 +142,19 @@ def retrieved(division: Division) -> Float:
     return prior[nearest].mean(1).reshape(-1, SIDE, SIDE)
 
 
-def weighed(division: Division, settings: Settings = CHOSEN) -> Float:
+def weighed(division: Division) -> Float:
     """Posterior mean over the prior pictures themselves, by the model of `prepare augment`."""
-    basis = PictureBasis.fit(division.prior, settings.components, settings.blur)
+    basis = PictureBasis.fit(division.prior, components=24, blur=2.0)
     shown = np.repeat(np.rint(division.pictures * 255).astype(np.uint8)[..., None], 3, axis=-1)
     train, test = (
         rows.astype(np.float32) for rows in (division.responses, division.test_responses)
     )
-    model = EncodingModel.fit(
-        basis(shown), train, settings.voxels, settings.alpha, settings.shrinkage, settings.noise
-    )
+    model = EncodingModel.fit(basis(shown), train, 600, alpha=2.0, shrinkage=0.6, noise=2.5)
     likelihood = model.log_likelihood(model.standardised(test), basis(division.prior))
     weights = np.exp(likelihood - likelihood.max(1, keepdims=True))
     prior = as_grey(division.prior).reshape(len(division.prior), -1)
     painted = weights @ prior / weights.sum(1, keepdims=True)
     return painted.reshape(-1, SIDE, SIDE)
-
-
-def choose(output: Path) -> str:
-    """A table of settings, one changed at a time, by ten folds of the official training trials."""
-    prior = read_arrays(output / "pictures.npz")[0][::2]
-    whole = read_division(output / "official" / "measured.h5", prior)
-    order = np.random.default_rng(1).permutation(len(whole.responses))
-    lines = ["| settings | PCC | SSIM | MSE |", "|---|---|---|---|"]
-    for settings in tqdm(neighbours(), desc="settings", delay=2):
-        found = []
-        for fold in range(FOLDS):
-            left, kept = np.sort(order[fold::FOLDS]), np.setdiff1d(order, order[fold::FOLDS])
-            rows, shown = whole.responses, whole.pictures
-            inner = Division(rows[kept], shown[kept], rows[left], shown[left], [], prior)
-            found.append(scores(weighed(inner, settings), inner.truths))
-        changed = [f"{k} {v:g}" for k, v in asdict(settings).items() if v != getattr(CHOSEN, k)]
-        pcc, structure, squares = np.concatenate(found, axis=1).mean(1)
-        name = ", ".join(changed) or "as chosen"
-        lines.append(f"| {name} | {pcc:.3f} | {structure:.3f} | {squares:.4f} |")
-    return "\n".join(lines)
-
-
-def neighbours() -> list[Settings]:
-    """The chosen settings, and those that differ from them in one value."""
-    return [
-        CHOSEN,
-        *(replace(CHOSEN, components=count) for count in (16, 40)),
-        *(replace(CHOSEN, blur=blur) for blur in (0.0, 1.0, 3.0)),
-        *(replace(CHOSEN, voxels=count) for count in (300, 1200)),
-        *(replace(CHOSEN, alpha=alpha) for alpha in (1.0, 4.0)),
-        *(replace(CHOSEN, shrinkage=share) for share in (0.3, 0.9)),
-        *(replace(CHOSEN, noise=noise) for noise in (1.5, 4.0)),
-    ]
 
 
 BASELINES: Mapping[str, Paint] = {
@@ -329,9 +273,9 @@ def _row(name: str, values: Mapping[str, Any]) -> str:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Write the inputs, compare settings, or write the table."""
+    """Write the inputs, or the table."""
     parser = argparse.ArgumentParser(prog="benchmarks.digit69", description=__doc__)
-    parser.add_argument("what", choices=("inputs", "choose", "table"))
+    parser.add_argument("what", choices=("inputs", "table"))
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=FOLDS)
@@ -339,9 +283,6 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parser.parse_args(args)
     if options.what == "inputs":
         write_inputs(options.shared, options.output, options.folds, options.pictures)
-        return 0
-    if options.what == "choose":
-        sys.stdout.write(f"{choose(options.output)}\n")
         return 0
     content = measure_all(options.output)
     path = write_report("digit69", content, options.output)
