@@ -1,10 +1,11 @@
-"""Decoding: DPM-Solver++ 25, batched, bf16, channels_last, against PLMS 250, fp32, one by one.
+"""Decoding: DPM-Solver++ 25, batched, channels_last, against PLMS 250, one stimulus at a time.
 
     python -m benchmarks.run decode [--fast]                              random weights, true size
     python -m benchmarks.decode --model RUN --store FILE [--judge RUN]    a trained model in full
 
-The reference decodes as MinD-Vis does: one stimulus at a time, its draws together, the same
-response encoded anew for each draw. Both ways start from the same noise. With random weights at
+Ours computes in bfloat16 where the processor has such arithmetic, else in float32. The reference
+decodes as MinD-Vis does: one stimulus at a time in float32, its draws together, the same response
+encoded anew for each draw. Both ways start from the same noise. With random weights at
 true size a few evaluations of the network are timed and the sampling scaled to all of them. For a
 trained model the check lies beside the speed: the scores of both ways, the interval of the
 reference's over stimuli, and how alike the pictures are.
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.machine import ROOT, alternate, spread, typical, write_report
+from benchmarks.machine import ROOT, alternate, has_bfloat16, spread, typical, write_report
 from mindvis.data.store import VoxelStore
 from mindvis.decoding.decode import load_pipeline, preprocessing_of
 from mindvis.decoding.pipeline import MindVisPipeline
@@ -58,7 +59,7 @@ class Way(NamedTuple):
 
 WAYS = {
     "reference": Way("plms", 250, "float32", batched=False),
-    "mindvis": Way("dpm", 25, "bfloat16", batched=True),
+    "mindvis": Way("dpm", 25, "bfloat16" if has_bfloat16() else "float32", batched=True),
 }
 SIZES: dict[str, dict[str, Any]] = {
     "paper": {
@@ -197,6 +198,7 @@ def compare(variants: dict[str, dict[str, Any]], launches: int) -> dict[str, Any
     parts = ("encoding", "sampling", "first_stage")
     return {
         "variants": variants,
+        "ways": {way: WAYS[way]._asdict() for way in variants},
         "launches": launches,
         "threads": torch.get_num_threads(),
         "seconds_of_a_picture": seconds,
@@ -213,7 +215,7 @@ def measure(fast: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         if not fast:
             shared = {"size": "paper", "draws": 5}
-            few = {"reference": {"stimuli": 1, "steps": 3}, "mindvis": {"stimuli": 2, "steps": 5}}
+            few = {"reference": {"stimuli": 1, "steps": 2}, "mindvis": {"stimuli": 2, "steps": 3}}
             return compare({way: {"way": way, **shared, **few[way]} for way in WAYS}, 5)
         places = {way: str(Path(folder, f"{way}.npy")) for way in WAYS}
         toy = {"size": "toy", "stimuli": 3, "draws": 2}

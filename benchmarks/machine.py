@@ -32,6 +32,11 @@ def matmul_rate(size: int = 2048, seconds: float = 2.0) -> float:
     return 2 * size**3 / median(times) / 1e9
 
 
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies in bfloat16, or imitates it many times slower."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def repeat(work: Callable[[], object], seconds: float) -> list[float]:
     """Seconds of each call of `work`, after one that does not count, for about `seconds`."""
     work()

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from math import gcd
 from typing import Literal
 
-import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
@@ -170,16 +169,6 @@ def open_denoiser(unet: UNet2DConditionModel, part: Opened = "conditioning") -> 
         return open_for_conditioning(unet)
     unet.requires_grad_(True)
     return [name for name, _ in unet.named_parameters()]
-
-
-def store_frozen(module: nn.Module, dtype: torch.dtype) -> None:
-    """Hold frozen matrices and kernels in another precision, to be computed with under autocast.
-
-    Weights that train, and biases and norms, stay as they are.
-    """
-    for parameter in module.parameters():
-        if parameter.ndim > 1 and not parameter.requires_grad:
-            parameter.data = parameter.data.to(dtype)
 
 
 def predict_noise(

@@ -12,8 +12,8 @@ from mindvis.models.denoiser import (
     number_of_heads,
     open_for_conditioning,
     predict_noise,
-    store_frozen,
 )
+from mindvis.models.frozen import store_frozen
 from tests.models.upstream import by_rule, close, unet_weights
 
 
