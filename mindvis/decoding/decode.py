@@ -101,7 +101,7 @@ def decode(
             shown = sorted({item.name for item in items if not item.control})
             save_truth(folder, opened.stimuli, shown[part[0] :: part[1]])
         own = own_share(items, part)
-        encodings = Encodings(pipeline, preprocessing, opened, own)
+        encodings = Encodings(pipeline, preprocessing, opened, own, split)
         sampling = {"num_inference_steps": steps, "guidance_scale": guidance}
         draw_pictures(folder, encodings, plan_pictures(own, draws, seed), batch_size, sampling)
         write_index(folder, opened, items, plan_pictures(items, draws, seed), staging)
@@ -185,6 +185,7 @@ class Encodings:
         preprocessing: Transforms raw responses.
         store: Where the responses are.
         items: The responses, in the order in which they are asked for.
+        split: The split of the items that are no controls, which are of training responses.
     """
 
     def __init__(
@@ -193,10 +194,12 @@ class Encodings:
         preprocessing: Preprocessing,
         store: VoxelStore,
         items: Sequence[Item],
+        split: Split,
     ) -> None:
         self.pipeline = pipeline
         self.preprocessing = preprocessing
         self.items = items
+        self.split = split
         self._subjects = {name: store[name] for name in {item.subject for item in items}}
         self._groups: dict[int, Conditioning] = {}
 
@@ -219,7 +222,8 @@ class Encodings:
     def _voxels(self, item: Item) -> torch.Tensor:
         """The transformed response of an item, float32 (V,)."""
         response = mean_response(self._subjects[item.subject], item.rows)
-        return torch.from_numpy(self.preprocessing[item.subject](response))
+        transform = self.preprocessing.of(item.subject, "train" if item.control else self.split)
+        return torch.from_numpy(transform(response))
 
 
 def draw_pictures(
