@@ -317,7 +317,11 @@ class CompatProjection(nn.Module):
     def forward(self, tokens: Tensor) -> Conditioning:
         """Condition on brain tokens (B, T, D)."""
         context = self.width_map(self.token_maps(tokens))
-        return Conditioning(context, self.pooled_maps(context).squeeze(1))
+        return Conditioning(context, self.pooled(context))
+
+    def pooled(self, context: Tensor) -> Tensor:
+        """The vector (B, C) for the time embedding, of context tokens (B, S, C)."""
+        return self.pooled_maps(context).squeeze(1)
 
 
 def halving_maps(num_tokens: int, num_mixed: int) -> nn.Sequential:
