@@ -234,9 +234,9 @@ def window_means(
     count = len(series) // width
     if remainder == "drop":
         return series[: count * width].reshape(count, width, -1).mean(axis=1)
-    starts = np.array([len(part) for part in np.array_split(series, count)]).cumsum()
-    sizes = np.diff(starts, prepend=0)
-    return np.add.reduceat(series, starts - sizes, axis=0) / sizes[:, None]
+    count = max(count, 1)
+    sizes = len(series) // count + (np.arange(count) < len(series) % count)
+    return np.add.reduceat(series, sizes.cumsum() - sizes, axis=0) / sizes[:, None]
 
 
 def window_width(tr: float, seconds: float) -> int:
