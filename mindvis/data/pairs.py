@@ -9,11 +9,11 @@ import numpy as np
 from mindvis.data.base import SplitData
 from mindvis.data.collection import read_stored
 from mindvis.data.datasets import PairDataset
+from mindvis.data.items import Rows
 from mindvis.data.ordering import Order
 from mindvis.data.recordings import (
     Recipe,
     Recording,
-    Rows,
     divide,
     fitting_rows,
     input_files,

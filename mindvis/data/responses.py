@@ -7,12 +7,11 @@ from typing import Any, Literal
 
 from mindvis.data.base import SplitData
 from mindvis.data.datasets import ResponseDataset
-from mindvis.data.items import Repeats
+from mindvis.data.items import Repeats, Rows
 from mindvis.data.ordering import Order
 from mindvis.data.recordings import (
     Recipe,
     Recording,
-    Rows,
     divide,
     divide_test,
     fitting_rows,
