@@ -107,8 +107,8 @@ class PairData(SplitData):
 
     @property
     def sees_test(self) -> bool:
-        """Whether test responses are standardised by."""
-        return self.recipe.statistics == "all"
+        """Whether the preprocessing says so."""
+        return self.preprocessing.transductive
 
     def _rows(self, split: Split) -> list[Rows]:
         return divide(self.recordings, split, **self._division)

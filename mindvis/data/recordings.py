@@ -168,6 +168,7 @@ class Recipe:
             patch_size=self.patch_size,
             length=length,
             subject=recording.name,
+            raw_test=self.statistics == "train_only",
         )
 
 
@@ -206,17 +207,17 @@ def fit_preprocessing(
     if length is None:
         length = max(transform.length for transform in new.values())
         new = {name: _lengthened(transform, length) for name, transform in new.items()}
+    sees_test = recipe.statistics == "all" and bool(new)
     if saved:
-        return Preprocessing(
-            saved.patch_size, length, {**known, **new}, saved.settings, saved.transductive
-        )
+        sees_test = sees_test or saved.transductive
+        return Preprocessing(saved.patch_size, length, {**known, **new}, saved.settings, sees_test)
     settings = {
         "roi": "+".join(recipe.roi) or "all",
         "order": recipe.order,
         "standardise": recipe.standardise,
         "statistics": recipe.statistics,
     }
-    return Preprocessing(recipe.patch_size, length, new, settings, recipe.statistics == "all")
+    return Preprocessing(recipe.patch_size, length, new, settings, sees_test)
 
 
 def _lengthened(transform: VoxelTransform, length: int) -> VoxelTransform:

@@ -114,8 +114,8 @@ class ResponseData(SplitData):
 
     @property
     def sees_test(self) -> bool:
-        """Whether test responses are trained on, or standardised by."""
-        return self.rows == "test" or self.recipe.statistics == "all"
+        """Whether the preprocessing says so."""
+        return self.preprocessing.transductive
 
     def _rows(self, split: Split) -> list[Rows]:
         return divide(self.recordings, split, **self._division)

@@ -35,6 +35,7 @@ class VoxelTransform:
         padding: What follows the columns: zeros, or the vector from its start ("wrap", "legacy").
         num_stored: Voxels of the store, which the input must have.
         subject: For messages.
+        raw_test: Whether test responses are left as they are stored; see `Preprocessing.of`.
     """
 
     columns: npt.NDArray[np.intp]
@@ -44,6 +45,7 @@ class VoxelTransform:
     padding: Padding
     num_stored: int
     subject: str = "of this model"
+    raw_test: bool = False
 
     def __post_init__(self) -> None:
         if self.length < len(self.columns):
@@ -103,11 +105,12 @@ class VoxelTransform:
             columns=np.array(content["columns"], dtype=np.intp),
             mean=np.array(content["mean"], dtype=np.float32),
             std=np.array(content["std"], dtype=np.float32),
-            **{name: content[name] for name in _PLAIN},
+            raw_test=content.get("raw_test", False),  # younger than the format
+            **{name: content[name] for name in _PLAIN if name != "raw_test"},
         )
 
 
-_PLAIN: Final = ("length", "padding", "num_stored", "subject")
+_PLAIN: Final = ("length", "padding", "num_stored", "subject", "raw_test")
 
 
 def padded_length(voxels: int, patch_size: int, padding: Padding) -> int:
@@ -138,6 +141,7 @@ def fit_transform(
     patch_size: int = 16,
     length: int | None = None,
     subject: str = "of this model",
+    raw_test: bool = False,
 ) -> VoxelTransform:
     """A transform from the moments of the training rows.
 
@@ -149,6 +153,7 @@ def fit_transform(
         patch_size: Voxels of a patch.
         length: Of the result; None for the shortest that holds whole patches.
         subject: For messages.
+        raw_test: See `VoxelTransform`.
 
     Returns:
         The transform. With "legacy" padding, "global" counts repeated voxels twice, as MinD-Vis
@@ -175,6 +180,7 @@ def fit_transform(
         padding=padding,
         num_stored=len(moments.mean),
         subject=subject,
+        raw_test=raw_test,
     )
 
 
@@ -260,10 +266,10 @@ class Preprocessing:
     def of(self, subject: str, split: str) -> VoxelTransform:
         """The transform of a subject's rows of a split.
 
-        MinD-Vis leaves test responses of one data set as they are; so does "train_only".
+        MinD-Vis leaves test responses of one data set as they are, padded alone.
         """
-        raw = split == "test" and self.settings.get("statistics") == "train_only"
-        return self[subject].unscaled if raw else self[subject]
+        transform = self[subject]
+        return transform.unscaled if split == "test" and transform.raw_test else transform
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write `preprocessing.json` into a folder."""

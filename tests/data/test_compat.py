@@ -78,6 +78,17 @@ def test_test_rows_for_adaptation_are_left_as_stored_too(store, responses):
     assert data.sees_test
 
 
+def test_a_new_subject_is_standardised_as_its_own_options_say(store, tmp_path):
+    first = {**LEGACY, "subjects": ["sub-01"], "statistics": "train_only", "length": 112}
+    ResponseData(str(store), **first).preprocessing.save(tmp_path)
+    both = {**LEGACY, "subjects": None, "statistics": "all", "preprocessing": str(tmp_path)}
+    preprocessing = PairData(str(store), **both).preprocessing
+    assert (preprocessing["sub-01"].raw_test, preprocessing["sub-02"].raw_test) == (True, False)
+    assert preprocessing.transductive
+    known = PairData(str(store), **{**both, "subjects": ["sub-01"]}).preprocessing
+    assert not known.transductive
+
+
 def test_items_are_rows_means_or_both():
     stimuli = ["b", "", "a", "b", "", "a", "c"]
     trials, rows = pd.DataFrame({"stimulus": stimuli}), np.array([0, 1, 3, 4, 5, 6])

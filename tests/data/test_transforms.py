@@ -88,15 +88,22 @@ def test_constant_voxels_give_zero_whatever_comes_later(rng):
     assert transform(later)[:, [0, 2]].all()
 
 
-def test_test_rows_stay_as_stored_where_only_training_rows_are_standardised(rng):
+def test_test_rows_stay_as_stored_where_only_training_rows_are_standardised(tmp_path, rng):
     rows = rng.normal(5, 3, size=(8, 7)).astype(np.float32)
     options = {"standardise": "global", "padding": "legacy", "patch_size": 4}
-    fitted = fit_transform(Moments([rows]), [6, 3, 1], **options)
-    for statistics, scaled in (("train", True), ("train_only", False), ("all", True)):
-        saved = Preprocessing(4, 4, {"sub-01": fitted}, {"statistics": statistics})
+    for raw in (False, True):
+        fitted = fit_transform(Moments([rows]), [6, 3, 1], **options, raw_test=raw)
+        Preprocessing(4, 4, {"sub-01": fitted}).save(tmp_path)
+        saved = Preprocessing.load(tmp_path)
         np.testing.assert_array_equal(saved.of("sub-01", "train")(rows), fitted(rows))
-        expected = fitted(rows) if scaled else rows[:, [6, 3, 1, 6]]
+        expected = rows[:, [6, 3, 1, 6]] if raw else fitted(rows)
         np.testing.assert_array_equal(saved.of("sub-01", "test")(rows), expected)
+
+
+def test_saved_before_test_rows_could_be_left_as_stored(tmp_path, rng):
+    fitted = fit_transform(Moments([rng.normal(size=(8, 3))]), range(3))
+    content = {name: value for name, value in fitted.to_dict().items() if name != "raw_test"}
+    assert VoxelTransform.from_dict(content).raw_test is False
 
 
 def test_means_of_consecutive_rows(rng):

@@ -105,9 +105,9 @@ def prepared(golden):
     subjects = {}
     for number in (1, 2):
         train, mask = golden[f"kam_s{number}_arr_0"], golden[f"kam_s{number}_VC"]
-        options = {"standardise": "global", "padding": "legacy", "length": 64}
+        options = {"standardise": "global", "padding": "legacy", "length": 64, "raw_test": True}
         subjects[f"sub-{number}"] = fit_transform(Moments([train]), np.flatnonzero(mask), **options)
-    return Preprocessing(16, 64, subjects, {"statistics": "train_only"})
+    return Preprocessing(16, 64, subjects)
 
 
 @DATA.equals("kam_(train|test)_fmri")
