@@ -12,6 +12,7 @@ from tqdm import tqdm
 from mindvis.console import say
 from mindvis.data.store import VoxelStore
 from mindvis.data.transforms import Preprocessing
+from mindvis.decoding.inputs import check_guidance
 from mindvis.decoding.listing import Item, Picture, index_table
 from mindvis.decoding.output import prepare_output, save_png, save_truth, staged
 from mindvis.decoding.pipeline import MindVisPipeline, model_folder
@@ -90,6 +91,7 @@ def decode(
     part = parse_shard(shard)
     pipeline = load_pipeline(model, scheduler, device, dtype, channels_last)
     set_steps(pipeline.scheduler, steps)
+    check_guidance(pipeline, guidance)
     preprocessing = preprocessing_of(pipeline, model)
     with VoxelStore(store) as opened:
         chosen = choose_subjects(opened, preprocessing, subjects)

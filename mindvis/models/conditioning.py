@@ -175,6 +175,8 @@ class BrainConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ig
             linear mixture of tokens, GELU, and a linear map of their width; "compat" is MinD-Vis'
             own, linear throughout.
         num_heads: Heads of the queries' attention, a divisor of C.
+        guidable: Whether the empty conditioning was trained; MinD-Vis has none, and its models
+            cannot be guided.
 
     Raises:
         ConfigError: Widths that the projection cannot have.
@@ -190,6 +192,7 @@ class BrainConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ig
         num_context_tokens: int = 77,
         projection: Literal["attention", "linear", "compat"] = "attention",
         num_heads: int = 8,
+        guidable: bool = True,
     ) -> None:
         super().__init__()
         self.mapping: nn.Module

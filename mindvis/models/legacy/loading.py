@@ -96,7 +96,11 @@ def load_mindvis_mae(path: str | os.PathLike[str]) -> tuple[BrainMAE, Checkpoint
     Raises:
         CheckpointError: As `open_checkpoint`; a tensor is missing, surplus or of another shape.
     """
-    checkpoint = open_checkpoint(path)
+    return mae_in(open_checkpoint(path))
+
+
+def mae_in(checkpoint: Checkpoint) -> tuple[BrainMAE, Checkpoint]:
+    """As `load_mindvis_mae`, of a file that is open."""
     accounts, config = checkpoint.accounts, checkpoint.config
     if checkpoint.kind != "encoder":
         raise CheckpointError(f"{accounts.file} is a {checkpoint.kind}", "an fmri_encoder.pth")
@@ -111,7 +115,9 @@ def load_mindvis_mae(path: str | os.PathLike[str]) -> tuple[BrainMAE, Checkpoint
     return mae.eval(), checkpoint
 
 
-def take_encoder(accounts: Accounts, prefix: str, config: Mapping[str, Any]) -> BrainEncoder:
+def take_encoder(
+    accounts: Accounts, prefix: str, config: Mapping[str, Any], pool: bool = False
+) -> BrainEncoder:
     """The encoder whose names have a prefix; without class token, as MinD-Vis uses it.
 
     Raises:
@@ -119,12 +125,17 @@ def take_encoder(accounts: Accounts, prefix: str, config: Mapping[str, Any]) -> 
     """
     sizes = encoder_sizes(accounts.weights, prefix, config, accounts.file)
     with torch.device("meta"):
-        encoder = BrainEncoder(**sizes, class_token=False)
+        encoder = BrainEncoder(**sizes, class_token=False, pool=pool)
     accounts.take("encoder", brain_table(encoder.state_dict(), prefix), encoder)
     accounts.leave_prefixed(
         {f"{prefix}{name}": why for name, why in (DECODER | IMAGE_LOSS).items()}
     )
     return encoder.eval()
+
+
+def is_pooled(accounts: Accounts) -> bool:
+    """Whether a pipeline's encoder gives its mean token alone ("global_pool")."""
+    return f"{CONDITION}channel_mapper.0.weight" not in accounts.weights
 
 
 def load_mindvis_encoder(
@@ -148,7 +159,8 @@ def load_mindvis_encoder(
         raise CheckpointError(f"{os.fspath(path)} has no brain encoder", "one of MinD-Vis' files")
     prefix = "" if checkpoint.kind == "encoder" else f"{CONDITION}mae."
     config = checkpoint.config | encoder_values(encoder_config)
-    encoder = take_encoder(checkpoint.accounts, prefix, config)
+    pool = bool(prefix) and is_pooled(checkpoint.accounts)
+    encoder = take_encoder(checkpoint.accounts, prefix, config, pool)
     if not prefix:
         checkpoint.accounts.close()
     return encoder

@@ -106,14 +106,26 @@ def conditioner_table(names: Iterable[str]) -> Table:
     }
 
 
-def unet_table(names: Iterable[str], layers: int) -> Table:
+def label_table() -> Table:
+    """Of `LabelConditioner`: CompVis has its table of context tokens alone."""
+    return {"context_table.weight": Place(f"{CONDITION}embedding.weight")}
+
+
+def unet_table(names: Iterable[str], layers: int, pooled: bool = False) -> Table:
     """Of `UNet2DConditionModel` with `layers` residual blocks a level.
 
     CompVis numbers the blocks of each side through, the way down from 1 with each downsampling as
     a block of its own, the way up from 0 with the upsampling inside the last block of its level.
+    MinD-Vis' map to the time embedding follows two convolutions, but for a `pooled` brain.
     """
     known = set(names)
-    return {name: Place(UNET + _unet_name(name, layers, known)) for name in names}
+    table = {name: Place(UNET + _unet_name(name, layers, known)) for name in names}
+    straight = {
+        f"class_embedding.{end}": f"time_embed_condtion.{end}" for end in ("weight", "bias")
+    }
+    for ours in known & straight.keys() if pooled else ():
+        table[ours] = Place(UNET + straight[ours])
+    return table
 
 
 def _unet_name(name: str, layers: int, known: set[str]) -> str:
