@@ -10,6 +10,7 @@ from mindvis.models.layers import (
     Block,
     Blocks,
     Trunk,
+    initialise,
     patchify,
     sincos_positions,
 )
@@ -104,3 +105,15 @@ def test_embedding_places_each_patch_where_it_belongs():
     every = trunk.embed(patches)
     assert torch.allclose(some[0], every[0, [3, 0]])
     assert torch.allclose(some[1], every[1, [1, 4]])
+
+
+@pytest.mark.parametrize("weights", ["shared", "own"])
+def test_maps_start_within_xaviers_bounds(weights):
+    torch.manual_seed(0)
+    trunk = Trunk(96, 8, 24, 1, 3, 1.0, weights)
+    initialise(trunk)
+    bound = (6 / (8 + 24)) ** 0.5
+    largest = trunk.patch_embed.weight.abs().max().item()
+    assert 0.95 * bound < largest <= bound
+    assert trunk.class_token.std().item() == pytest.approx(0.02, rel=0.4)
+    assert trunk.patch_embed.bias.abs().max() == 0
