@@ -36,7 +36,8 @@ class PairData(SplitData):
     Args:
         store: A store with pictures.
         subjects: Those to take; all when omitted.
-        roi: Regions whose voxels are read, their union; all stored voxels when omitted.
+        roi: Regions whose voxels are read, the union of those that a subject has; all stored
+            voxels when omitted.
         order: Voxels as stored, or along a Hilbert curve through the volume.
         padding: What fills the last patch and shorter subjects; see ResponseData.
         standardise: Each voxel by its own mean and deviation over training rows, or all by one.

@@ -154,8 +154,13 @@ class Recipe:
             )
 
     def columns(self, stored: StoredSubject) -> Rows:
-        """Stored voxels of the ROI in the chosen order."""
-        inside = np.flatnonzero(stored.roi_mask(self.roi or None))
+        """Stored voxels of the regions that the subject has, in the chosen order.
+
+        Raises:
+            StoreError: The subject has none of them.
+        """
+        own = [name for name in self.roi if name in stored.rois] or list(self.roi)
+        inside = np.flatnonzero(stored.roi_mask(own or None))
         return inside[order_voxels(stored.ijk[inside], self.order)]
 
     def fit(self, recording: Recording, rows: Rows, length: int | None) -> VoxelTransform:
@@ -260,7 +265,14 @@ def read_responses(
 def reuse_or_fit(
     recordings: Sequence[Recording], rows: Sequence[Rows], recipe: Recipe, saved: str | None
 ) -> Preprocessing:
-    """The preprocessing of a run or model, completed for new subjects; a new one without it."""
+    """The preprocessing of a run or model, completed for new subjects; a new one without it.
+
+    Raises:
+        StoreError: No subject has one of the regions.
+    """
+    for name in recipe.roi:
+        if not any(name in recording.stored.rois for recording in recordings):
+            recordings[0].stored.roi_mask(name)  # says so
     return fit_preprocessing(
         recordings, rows, recipe, Preprocessing.load(saved) if saved is not None else None
     )

@@ -34,7 +34,8 @@ class ResponseData(SplitData):
     Args:
         store: One store or several, of any subjects.
         subjects: Those to take; all when omitted.
-        roi: Regions whose voxels are read, their union; all stored voxels when omitted.
+        roi: Regions whose voxels are read, the union of those that a subject has; all stored
+            voxels when omitted.
         kinds: Task responses, rest windows, or both: without pictures, both teach.
         order: Voxels as stored, or along a Hilbert curve through the volume, so that a patch is a
             neighbourhood of cortex.
