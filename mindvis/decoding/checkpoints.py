@@ -1,7 +1,6 @@
 """The `mindvis import-checkpoint` and `export-checkpoint` commands: MinD-Vis' files and ours."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,7 +73,7 @@ def import_checkpoint(
         MindVisError: The file is no such checkpoint, or does not fit the store.
     """
     options = dict(locals())
-    folder = check_folder(output)
+    folder = check_folder(output, file)
     model, checkpoint = load_model(file, ldm_config, encoder_config)
     transductive = transductive and checkpoint.kind != "ldm"
     with replaced(folder) as partial:
@@ -100,7 +99,7 @@ def load_model(
     """
     checkpoint = open_checkpoint(file)
     if checkpoint.kind == "encoder":
-        return mae_in(checkpoint)
+        return mae_in(checkpoint, encoder_config)
     model = ldm_in(checkpoint, ldm_config, encoder_config)
     parts = (model.encoder, model.conditioner, model.unet, model.first_stage, model.scheduler)
     return MindVisPipeline(*parts), model.checkpoint
@@ -176,16 +175,15 @@ def fit_to_store(store: str, subjects: list[str] | None, recipe: Recipe) -> Prep
     return fit_preprocessing(recordings, rows, recipe)
 
 
-def check_folder(output: str | os.PathLike[str]) -> Path:
-    """The output folder, absent or of an earlier import.
+def check_folder(output: str, file: str) -> Path:
+    """The output folder: absent, empty, or of an earlier import that the file is no part of.
 
     Raises:
         ConfigError: It holds something else.
     """
     folder = Path(output)
-    if folder.is_file() or (
-        folder.is_dir() and any(folder.iterdir()) and not (folder / REPORT).is_file()
-    ):
+    other = folder.is_dir() and any(folder.iterdir()) and not (folder / REPORT).is_file()
+    if folder.is_file() or other or Path(file).resolve().is_relative_to(folder.resolve()):
         raise ConfigError(
             f"{folder} holds something else", "a new folder, or one of an earlier import"
         )
@@ -220,7 +218,7 @@ def tell(folder: Path, checkpoint: Checkpoint) -> None:
         say(f"  {line}")
 
 
-def imported_config(directory: str | os.PathLike[str]) -> dict[str, Any]:
+def imported_config(directory: str) -> dict[str, Any]:
     """Values of the configuration that a model was imported with; empty for one trained here."""
     file = Path(directory) / REPORT
     return json.loads(file.read_text(encoding="utf-8"))["config"] if file.is_file() else {}

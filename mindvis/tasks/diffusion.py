@@ -178,6 +178,7 @@ class BrainDiffusion(DiffusionTask):
             num_context_tokens=num_context_tokens,
             projection=projection,
             num_heads=num_heads,
+            guidable=empty is not None or self.condition_dropout > 0,
         )
         if empty is not None:
             conditioner.empty.adopt(empty)

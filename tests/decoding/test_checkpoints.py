@@ -128,6 +128,14 @@ def test_a_second_import_replaces_the_first(file, tmp_path, capsys):
     assert (out / "mae").is_dir()
 
 
+def test_a_file_is_not_replaced_by_its_own_import(file, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("import-checkpoint", file, "--output", out) == 0
+    inside = legacy.save_encoder(out / "fmri_encoder.pth")
+    assert "holds something else" in refused(capsys, "import-checkpoint", inside, "--output", out)
+    assert inside.is_file()
+
+
 def test_refusals_are_one_sentence_and_leave_nothing(tmp_path, capsys):
     (tmp_path / "a.pth").write_bytes(b"nothing")
     for path in (tmp_path / "a.pth", tmp_path / "nowhere.pth", tmp_path):
@@ -136,6 +144,14 @@ def test_refusals_are_one_sentence_and_leave_nothing(tmp_path, capsys):
         capsys, "export-checkpoint", tmp_path, "--output", tmp_path / "out.pth"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pth"]
+
+
+def test_code_in_a_file_is_refused_and_does_not_run(tmp_path, capsys):
+    trace, path = tmp_path / "it-ran", tmp_path / "a.pth"
+    torch.save({"model": legacy.mae_weights(), "optimizer": legacy.Attack(trace)}, path)
+    said = refused(capsys, "import-checkpoint", path, "--output", tmp_path / "out")
+    assert "a.pth pickles posix.system; expected weights" in said
+    assert not trace.exists()
 
 
 # -- whole pipelines -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -13,13 +14,15 @@ from mindvis.models.autoencoder import decode_latents, encode_images
 from mindvis.models.conditioning import BrainConditioner
 from mindvis.models.denoiser import build_denoiser, predict_noise
 from mindvis.models.encoder import BrainEncoder
+from mindvis.models.layers import sincos_positions
 from mindvis.models.legacy import load_mindvis_encoder, load_mindvis_ldm
 from mindvis.models.legacy.configuration import compvis_config
 from mindvis.models.legacy.exporting import export_ldm, export_pipeline
-from mindvis.models.legacy.names import UNET, unet_table
+from mindvis.models.legacy.names import FIRST_STAGE, UNET, brain_table, unet_table, vq_table
+from mindvis.models.legacy.sizes import encoder_sizes, unet_sizes, vq_sizes
 from tests.models import legacy_files as legacy
-from tests.models import reference
-from tests.models.upstream import close, under
+from tests.models import reference, upstream
+from tests.models.upstream import by_rule, close, under
 
 CONFIGS = {"ldm_config": legacy.ldm_config(), "encoder_config": legacy.ENCODER_SIZES}
 
@@ -125,6 +128,26 @@ def test_the_encoder_alone(file, weights, voxels):
     encoder = load_mindvis_encoder(file, legacy.ENCODER_SIZES)
     w = under(weights, "cond_stage_model.mae.")
     assert close(encoder(voxels).detach(), reference.encode_brain(w, voxels, legacy.HEADS))
+
+
+@torch.no_grad()
+def test_a_file_of_mindvis_own_numbers(shared, tmp_path):
+    """Its tiny model as a file: what was computed with it there is computed here."""
+    golden = np.load(shared("goldens/ldm_tiny.npz"))
+    weights = by_rule(golden) | {
+        "first_stage_model.quantize.embedding.weight": torch.from_numpy(golden["codebook"]),
+        "cond_stage_model.mae.pos_embed": sincos_positions(10, 32).float()[None],
+    }
+    file = legacy.save_pipeline(tmp_path / "a.pth", weights)
+    model = load_mindvis_ldm(file, legacy.unet_config(num_heads=1), {"num_heads": 4})
+    images = torch.from_numpy(golden["image"]).movedim(-1, 1)
+    z = encode_images(model.first_stage, images)
+    assert close(z, golden["z"])
+    assert close(model.first_stage.decode(torch.from_numpy(golden["z"])).sample, golden["decoded"])
+    conditioning = model.conditioner(model.encoder(torch.from_numpy(golden["fmri"])[:, 0]))
+    assert close(conditioning.context, golden["context"])
+    noisy, t = torch.from_numpy(golden["z_noisy"]), torch.from_numpy(golden["t"])
+    assert close(predict_noise(model.unet, noisy, t, conditioning), golden["eps"])
 
 
 # -- accounts --------------------------------------------------------------------------------------
@@ -283,10 +306,28 @@ def test_names_of_the_unet_are_those_of_diffusers_own_converter():
         assert torch.equal(theirs[table[name].name], converted[name]), name
 
 
+def test_names_are_those_of_an_independent_map():
+    """The map that the golden numbers are compared through, which reads the other way."""
+    unet = under(legacy.pipeline_weights(), "model.diffusion_model.")
+    vq, mae = legacy.vq_weights(), legacy.mae_weights()
+    in_conditioner = ("time_embed_condtion.0", "time_embed_condtion.1")
+    known = {
+        UNET + name: upstream.unet_name(name, levels=2, layers=1)
+        for name in unet
+        if not name.startswith(in_conditioner)
+    }
+    table = unet_table(known.values(), 1)
+    assert {place.name: ours for ours, place in table.items()} == known
+    known = {FIRST_STAGE + name: upstream.vq_name(name, levels=2) for name in vq}
+    table = vq_table(known.values(), 2)
+    assert {place.name: ours for ours, place in table.items()} == known
+    known = {name: upstream.brain_name(name) for name in mae}
+    table = brain_table(known.values())
+    assert {place.name: ours for ours, place in table.items()} == known
+
+
 def test_published_sizes_need_no_configuration():
     """Everything but the heads is in the shapes; those of the published model are known."""
-    from mindvis.models.legacy.sizes import encoder_sizes, unet_sizes, vq_sizes
-
     shapes = (
         legacy.prefixed(
             "model.diffusion_model.",

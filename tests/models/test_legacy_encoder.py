@@ -104,6 +104,7 @@ def test_heads_are_asked_for_where_nothing_says_them(tmp_path):
     with pytest.raises(CheckpointError, match=r"how many attention heads .*\(num_heads\); give"):
         load_mindvis_encoder(path)
     assert load_mindvis_encoder(path, {"num_heads": 8}).config.num_heads == 8
+    assert load_mindvis_mae(path, {"num_heads": 8, "decoder_num_heads": 4})[0].num_patches == 10
     other = legacy.save_encoder(tmp_path / "b.pth")
     assert load_mindvis_encoder(path, other).config.num_heads == legacy.HEADS
 

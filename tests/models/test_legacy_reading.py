@@ -1,6 +1,5 @@
 """Reading somebody's pickle: what is recognised, what is refused, and that nothing ever runs."""
 
-import os
 import pickle
 import zipfile
 from argparse import Namespace
@@ -15,16 +14,6 @@ from mindvis.models.legacy import load_mindvis_encoder
 from mindvis.models.legacy.loading import open_checkpoint
 from mindvis.models.legacy.reading import plain_values, read_checkpoint, tensors_in
 from tests.models import legacy_files as legacy
-
-
-class Attack:
-    """Runs a command when it is unpickled."""
-
-    def __init__(self, trace):
-        self.trace = trace
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.trace}",)
 
 
 class Build:
@@ -61,7 +50,7 @@ def trace(tmp_path):
     return tmp_path / "it-ran"
 
 
-@pytest.mark.parametrize("kind", [Attack, Build])
+@pytest.mark.parametrize("kind", [legacy.Attack, Build])
 @pytest.mark.parametrize("place", PLACES)
 def test_code_in_a_file_is_refused_by_name_and_does_not_run(tmp_path, trace, kind, place):
     path = tmp_path / "evil.pth"
@@ -75,7 +64,7 @@ def test_code_in_a_file_is_refused_by_name_and_does_not_run(tmp_path, trace, kin
     assert trace.exists()  # the file is what it is taken for
 
 
-@pytest.mark.parametrize("kind", [Attack, Build])
+@pytest.mark.parametrize("kind", [legacy.Attack, Build])
 def test_code_inside_the_configuration(tmp_path, trace, kind):
     path = legacy.save_encoder(
         tmp_path / "evil.pth", config=legacy.ENCODER_SIZES | {"roi": kind(trace)}
@@ -88,7 +77,7 @@ def test_code_inside_the_configuration(tmp_path, trace, kind):
 def test_code_that_torch_itself_would_have_to_stop(tmp_path, trace, monkeypatch):
     """The second lock: were the list of names wrong, the weights-only reader would refuse."""
     path = tmp_path / "evil.pth"
-    torch.save({"model": Attack(trace)}, path)
+    torch.save({"model": legacy.Attack(trace)}, path)
     monkeypatch.setattr("mindvis.models.legacy.reading._globals", lambda pickled: iter(()))
     with pytest.raises(CheckpointError, match=r"pickles posix.system"):
         read_checkpoint(path)
@@ -98,7 +87,7 @@ def test_code_that_torch_itself_would_have_to_stop(tmp_path, trace, monkeypatch)
 @pytest.mark.parametrize("protocol", [0, 1, 3, 4, 5])
 def test_other_ways_to_pickle_a_name(tmp_path, trace, protocol):
     path = tmp_path / "evil.pth"
-    torch.save({"model": Attack(trace)}, path, pickle_protocol=protocol)
+    torch.save({"model": legacy.Attack(trace)}, path, pickle_protocol=protocol)
     with pytest.raises(CheckpointError, match=r"evil.pth pickles .*(system|STACK_GLOBAL)"):
         read_checkpoint(path)
     assert not trace.exists()

@@ -90,18 +90,25 @@ def _check_weights(weights: Mapping[Any, Any], file: str) -> None:
             )
 
 
-def load_mindvis_mae(path: str | os.PathLike[str]) -> tuple[BrainMAE, Checkpoint]:
+def load_mindvis_mae(
+    path: str | os.PathLike[str], encoder_config: Config = None
+) -> tuple[BrainMAE, Checkpoint]:
     """The masked autoencoder in an `fmri_encoder.pth`, and what became of each tensor.
+
+    Args:
+        path: The file.
+        encoder_config: As in `load_mindvis_encoder`.
 
     Raises:
         CheckpointError: As `open_checkpoint`; a tensor is missing, surplus or of another shape.
     """
-    return mae_in(open_checkpoint(path))
+    return mae_in(open_checkpoint(path), encoder_config)
 
 
-def mae_in(checkpoint: Checkpoint) -> tuple[BrainMAE, Checkpoint]:
+def mae_in(checkpoint: Checkpoint, encoder_config: Config = None) -> tuple[BrainMAE, Checkpoint]:
     """As `load_mindvis_mae`, of a file that is open."""
-    accounts, config = checkpoint.accounts, checkpoint.config
+    accounts = checkpoint.accounts
+    config = checkpoint.config | encoder_values(encoder_config)
     if checkpoint.kind != "encoder":
         raise CheckpointError(f"{accounts.file} is a {checkpoint.kind}", "an fmri_encoder.pth")
     with torch.device("meta"):
