@@ -83,6 +83,16 @@ COMMANDS: dict[str, Command] = {
         "mindvis.decoding.evaluate:evaluate",
         positional=("directory",),
     ),
+    "import-checkpoint": Command(
+        "open a checkpoint of MinD-Vis as a model of this package",
+        "mindvis.decoding.checkpoints:import_checkpoint",
+        positional=("file",),
+    ),
+    "export-checkpoint": Command(
+        "write a model as a checkpoint that MinD-Vis loads",
+        "mindvis.decoding.checkpoints:export_checkpoint",
+        positional=("directory",),
+    ),
     "demo": Command("simulate, train, decode and evaluate, start to report", "mindvis.demo:demo"),
 }
 

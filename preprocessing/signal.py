@@ -215,20 +215,28 @@ def _betas(series: Floats, design: Floats) -> Floats:
     return results[labels[0]].theta
 
 
-def window_means(series: Floats, tr: float, seconds: float) -> Floats:
-    """Means over consecutive windows, the remainder left out: rest runs in MinD-Vis' manner.
+def window_means(
+    series: Floats, tr: float, seconds: float, remainder: Literal["drop", "share"] = "drop"
+) -> Floats:
+    """Means over consecutive windows: rest runs in MinD-Vis' manner.
 
     Args:
         series: (time, voxels).
         tr: Seconds between volumes.
         seconds: Length of a window; as many whole volumes as fit, at least one.
+        remainder: What is done with volumes that fill no window: "drop" them, or "share" them
+            among the first windows, a volume each, as MinD-Vis does.
 
     Returns:
         (windows, voxels).
     """
     width = window_width(tr, seconds)
     count = len(series) // width
-    return series[: count * width].reshape(count, width, -1).mean(axis=1)
+    if remainder == "drop":
+        return series[: count * width].reshape(count, width, -1).mean(axis=1)
+    count = max(count, 1)
+    sizes = len(series) // count + (np.arange(count) < len(series) % count)
+    return np.add.reduceat(series, sizes.cumsum() - sizes, axis=0) / sizes[:, None]
 
 
 def window_width(tr: float, seconds: float) -> int:

@@ -42,6 +42,11 @@ class SplitData(pl.LightningDataModule):
         """Sizes that a model has to agree with."""
         raise NotImplementedError
 
+    @property
+    def sees_test(self) -> bool:
+        """Whether test responses have a part in training, be it in the standardisation alone."""
+        return False
+
     def dataset(self, split: Split) -> Dataset[Any]:
         """The items of one split."""
         raise NotImplementedError

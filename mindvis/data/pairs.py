@@ -2,18 +2,20 @@
 
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mindvis.data.base import SplitData
 from mindvis.data.collection import read_stored
 from mindvis.data.datasets import PairDataset
+from mindvis.data.items import Rows
 from mindvis.data.ordering import Order
 from mindvis.data.recordings import (
     Recipe,
     Recording,
-    Rows,
     divide,
+    fitting_rows,
     input_files,
     open_recordings,
     read_responses,
@@ -24,7 +26,7 @@ from mindvis.data.recordings import (
 from mindvis.data.sources import CACHE_BYTES, Augmentation, Pictures
 from mindvis.data.splits import Split, digest
 from mindvis.data.store import StoredStimuli
-from mindvis.data.transforms import Padding, Preprocessing, Standardise
+from mindvis.data.transforms import Padding, Preprocessing, Standardise, Statistics
 from mindvis.errors import ConfigError
 
 
@@ -34,10 +36,13 @@ class PairData(SplitData):
     Args:
         store: A store with pictures.
         subjects: Those to take; all when omitted.
-        roi: Regions whose voxels are read, their union; all stored voxels when omitted.
+        roi: Regions whose voxels are read, the union of those that a subject has; all stored
+            voxels when omitted.
         order: Voxels as stored, or along a Hilbert curve through the volume.
         padding: What fills the last patch and shorter subjects; see ResponseData.
         standardise: Each voxel by its own mean and deviation over training rows, or all by one.
+        statistics: Rows that mean and deviation are of: "train", "train_only" or "all"; see
+            ResponseData.
         patch_size: Voxels of a patch.
         length: Voxels the model reads; those of the largest subject when omitted.
         preprocessing: The run or model of stage A whose preprocessing is used again; roi, order,
@@ -75,11 +80,14 @@ class PairData(SplitData):
         num_workers: int = 0,
         seed: int = 0,
         cache_bytes: int = CACHE_BYTES,
+        statistics: Statistics = "train",
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
         self.store = store
         self.subjects = subjects
-        self.recipe = Recipe(region_names(roi), order, padding, standardise, patch_size, length)
+        self.recipe = Recipe(
+            region_names(roi), order, padding, standardise, patch_size, length, statistics
+        )
         self.saved = preprocessing
         self.average_repeats = average_repeats
         self.image_size = image_size
@@ -94,17 +102,21 @@ class PairData(SplitData):
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """That of the pretrained model, or one fitted on training rows alone."""
-        return reuse_or_fit(self.recordings, self._rows("train"), self.recipe, self.saved)
+        """That of the pretrained model, or one fitted on the rows that `statistics` says."""
+        rows = fitting_rows(self.recordings, self.recipe.statistics, **self._division)
+        return reuse_or_fit(self.recordings, rows, self.recipe, self.saved)
+
+    @property
+    def sees_test(self) -> bool:
+        """Whether the preprocessing says so."""
+        return self.preprocessing.transductive
 
     def _rows(self, split: Split) -> list[Rows]:
-        return divide(
-            self.recordings,
-            split,
-            kinds=("task",),
-            val_fraction=self.val_fraction,
-            seed=self.seed,
-        )
+        return divide(self.recordings, split, **self._division)
+
+    @property
+    def _division(self) -> dict[str, Any]:
+        return {"kinds": ("task",), "val_fraction": self.val_fraction, "seed": self.seed}
 
     @property
     def stimuli(self) -> StoredStimuli:
@@ -161,7 +173,8 @@ class PairData(SplitData):
             self.recordings,
             self._rows(split),
             self.preprocessing,
-            average=self.average_repeats,
+            split,
+            repeats="average" if self.average_repeats else "single",
             cache_bytes=self.cache_bytes,
         )
         shown = [

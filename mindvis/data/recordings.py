@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from mindvis.data.items import Repeats, Rows, pair_items, repeat_items
 from mindvis.data.moments import Moments
 from mindvis.data.ordering import Order, order_voxels
 from mindvis.data.sources import CACHE_BYTES, Responses, ResponseSource
@@ -18,13 +18,14 @@ from mindvis.data.transforms import (
     Padding,
     Preprocessing,
     Standardise,
+    Statistics,
     VoxelTransform,
     find_saved,
     fit_transform,
 )
 from mindvis.errors import ConfigError, one_of
+from mindvis.seeding import numpy_generator
 
-Rows = npt.NDArray[np.intp]
 BLOCK_BYTES = 64 * 1024 * 1024
 
 
@@ -99,6 +100,23 @@ def divide(
     ]
 
 
+def fitting_rows(
+    recordings: Sequence[Recording],
+    statistics: Statistics,
+    *,
+    kinds: Sequence[str],
+    val_fraction: float,
+    seed: int,
+) -> list[Rows]:
+    """Rows that mean and deviation are of: training rows, or all rows of these kinds."""
+    wanted: tuple[Split, ...] = ("train", "val", "test") if statistics == "all" else ("train",)
+    parts = [
+        divide(recordings, split, kinds=kinds, val_fraction=val_fraction, seed=seed)
+        for split in wanted
+    ]
+    return [np.sort(np.concatenate(rows)) for rows in zip(*parts, strict=True)]
+
+
 def divide_test(
     recordings: Sequence[Recording], split: Split, *, val_fraction: float, seed: int
 ) -> list[Rows]:
@@ -125,6 +143,7 @@ class Recipe:
     standardise: Standardise = "voxel"
     patch_size: int = 16
     length: int | None = None
+    statistics: Statistics = "train"
 
     def __post_init__(self) -> None:
         if self.patch_size < 1:
@@ -135,8 +154,13 @@ class Recipe:
             )
 
     def columns(self, stored: StoredSubject) -> Rows:
-        """Stored voxels of the ROI in the chosen order."""
-        inside = np.flatnonzero(stored.roi_mask(self.roi or None))
+        """Stored voxels of the regions that the subject has, in the chosen order.
+
+        Raises:
+            StoreError: The subject has none of them.
+        """
+        own = [name for name in self.roi if name in stored.rois] or list(self.roi)
+        inside = np.flatnonzero(stored.roi_mask(own or None))
         return inside[order_voxels(stored.ijk[inside], self.order)]
 
     def fit(self, recording: Recording, rows: Rows, length: int | None) -> VoxelTransform:
@@ -149,6 +173,7 @@ class Recipe:
             patch_size=self.patch_size,
             length=length,
             subject=recording.name,
+            raw_test=self.statistics == "train_only",
         )
 
 
@@ -168,7 +193,7 @@ def fit_preprocessing(
 
     Args:
         recordings: The subjects.
-        rows: Training rows of each; nothing else is looked at.
+        rows: Rows of each to standardise by, training rows as a rule; nothing else is looked at.
         recipe: What to do.
         saved: Transforms of a pretrained model: subjects it knows keep theirs, others get one of
             its length.
@@ -187,16 +212,17 @@ def fit_preprocessing(
     if length is None:
         length = max(transform.length for transform in new.values())
         new = {name: _lengthened(transform, length) for name, transform in new.items()}
+    sees_test = recipe.statistics == "all" and bool(new)
     if saved:
-        return Preprocessing(
-            saved.patch_size, length, {**known, **new}, saved.settings, saved.transductive
-        )
+        sees_test = sees_test or saved.transductive
+        return Preprocessing(saved.patch_size, length, {**known, **new}, saved.settings, sees_test)
     settings = {
         "roi": "+".join(recipe.roi) or "all",
         "order": recipe.order,
         "standardise": recipe.standardise,
+        "statistics": recipe.statistics,
     }
-    return Preprocessing(recipe.patch_size, length, new, settings)
+    return Preprocessing(recipe.patch_size, length, new, settings, sees_test)
 
 
 def _lengthened(transform: VoxelTransform, length: int) -> VoxelTransform:
@@ -207,34 +233,46 @@ def read_responses(
     recordings: Sequence[Recording],
     rows: Sequence[Rows],
     preprocessing: Preprocessing,
+    split: Split = "train",
     *,
-    average: bool = False,
+    repeats: Repeats = "single",
+    interpolation: float = 1.0,
+    seed: int = 0,
     cache_bytes: int = CACHE_BYTES,
 ) -> Responses:
-    """Rows of all subjects as one sequence; with `average`, one item for each stimulus."""
-    sources = [
-        ResponseSource(
-            stored=recording.stored,
-            transform=preprocessing[recording.name],
-            rows=_items(recording.stored, chosen, average),
-            number=number,
-        )
-        for number, (recording, chosen) in enumerate(zip(recordings, rows, strict=True))
-    ]
+    """Rows of all subjects as one sequence.
+
+    Args:
+        recordings: The subjects.
+        rows: Rows of each, all of one split.
+        preprocessing: Of these subjects.
+        split: The store's split that the rows are of.
+        repeats: What an item is; see `repeat_items`.
+        interpolation: Items for each of these, the others means of random pairs; 1 adds none.
+        seed: Of the pairs.
+        cache_bytes: Keep the transformed responses in memory up to this size.
+    """
+    sources = []
+    for number, (recording, chosen) in enumerate(zip(recordings, rows, strict=True)):
+        rng = numpy_generator(seed, "pairs", recording.name)
+        items = repeat_items(recording.stored.trials, chosen, repeats)
+        items += pair_items(chosen, interpolation, rng)
+        transform = preprocessing.of(recording.name, split)
+        sources.append(ResponseSource(recording.stored, transform, items, number))
     return Responses(sources, cache_bytes)
-
-
-def _items(stored: StoredSubject, rows: Rows, average: bool) -> list[Rows]:
-    if not average:
-        return list(rows[:, None])
-    names = stored.trials["stimulus"].to_numpy()[rows]
-    return [rows[names == name] for name in dict.fromkeys(names.tolist())]
 
 
 def reuse_or_fit(
     recordings: Sequence[Recording], rows: Sequence[Rows], recipe: Recipe, saved: str | None
 ) -> Preprocessing:
-    """The preprocessing of a run or model, completed for new subjects; a new one without it."""
+    """The preprocessing of a run or model, completed for new subjects; a new one without it.
+
+    Raises:
+        StoreError: No subject has one of the regions.
+    """
+    for name in recipe.roi:
+        if not any(name in recording.stored.rois for recording in recordings):
+            recordings[0].stored.roi_mask(name)  # says so
     return fit_preprocessing(
         recordings, rows, recipe, Preprocessing.load(saved) if saved is not None else None
     )

@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mindvis.data.base import SplitData
 from mindvis.data.datasets import ResponseDataset
+from mindvis.data.items import Repeats, Rows
 from mindvis.data.ordering import Order
 from mindvis.data.recordings import (
     Recipe,
     Recording,
-    Rows,
     divide,
     divide_test,
+    fitting_rows,
     input_files,
     open_recordings,
     read_responses,
@@ -23,7 +24,8 @@ from mindvis.data.recordings import (
 )
 from mindvis.data.sources import CACHE_BYTES
 from mindvis.data.splits import Split
-from mindvis.data.transforms import Padding, Preprocessing, Standardise
+from mindvis.data.transforms import Padding, Preprocessing, Standardise, Statistics
+from mindvis.errors import ConfigError
 
 
 class ResponseData(SplitData):
@@ -32,13 +34,17 @@ class ResponseData(SplitData):
     Args:
         store: One store or several, of any subjects.
         subjects: Those to take; all when omitted.
-        roi: Regions whose voxels are read, their union; all stored voxels when omitted.
+        roi: Regions whose voxels are read, the union of those that a subject has; all stored
+            voxels when omitted.
         kinds: Task responses, rest windows, or both: without pictures, both teach.
         order: Voxels as stored, or along a Hilbert curve through the volume, so that a patch is a
             neighbourhood of cortex.
         padding: What fills the last patch and shorter subjects: zeros, which the loss leaves out,
             or the vector from its start; "legacy" adds a whole patch as MinD-Vis does.
         standardise: Each voxel by its own mean and deviation over training rows, or all by one.
+        statistics: Rows that mean and deviation are of: "train"; "train_only", which leaves test
+            responses as they are stored, as MinD-Vis does with GOD; or "all", test rows among them,
+            as it does with BOLD5000: results are then marked transductive.
         patch_size: Voxels of a patch.
         length: Voxels the model reads, a multiple of patch_size; those of the largest subject when
             omitted. Give more to leave room for subjects to come.
@@ -50,6 +56,9 @@ class ResponseData(SplitData):
         rows: "test" adapts to unlabelled test responses; all results of such a model are marked
             transductive.
         cache_bytes: Keep responses in memory up to this size.
+        repeats: Responses to one picture singly, averaged, or both.
+        interpolation: Training items for each response, the others means of two responses of one
+            subject drawn at random; 1 adds none.
     """
 
     def __init__(
@@ -70,16 +79,25 @@ class ResponseData(SplitData):
         seed: int = 0,
         rows: Literal["train", "test"] = "train",
         cache_bytes: int = CACHE_BYTES,
+        statistics: Statistics = "train",
+        repeats: Repeats = "single",
+        interpolation: float = 1.0,
     ) -> None:
         super().__init__(batch_size, num_workers, seed)
         self.store = store
         self.subjects = subjects
         self.kinds = tuple(kinds)
-        self.recipe = Recipe(region_names(roi), order, padding, standardise, patch_size, length)
+        self.recipe = Recipe(
+            region_names(roi), order, padding, standardise, patch_size, length, statistics
+        )
         self.saved = preprocessing
         self.val_fraction = val_fraction
         self.rows = rows
         self.cache_bytes = cache_bytes
+        self.repeats: Repeats = repeats
+        if interpolation < 1:
+            raise ConfigError(f"interpolation is {interpolation}", "1 or more")
+        self.interpolation = interpolation
 
     @cached_property
     def recordings(self) -> list[Recording]:
@@ -88,20 +106,24 @@ class ResponseData(SplitData):
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """Fitted on training rows alone, whatever `rows` says."""
-        fitted = reuse_or_fit(self.recordings, self._rows("train"), self.recipe, self.saved)
+        """Fitted on the rows that `statistics` says, whatever `rows` says."""
+        rows = fitting_rows(self.recordings, self.recipe.statistics, **self._division)
+        fitted = reuse_or_fit(self.recordings, rows, self.recipe, self.saved)
         if self.rows == "test":
             fitted = Preprocessing(**{**vars(fitted), "transductive": True})
         return fitted
 
+    @property
+    def sees_test(self) -> bool:
+        """Whether the preprocessing says so."""
+        return self.preprocessing.transductive
+
     def _rows(self, split: Split) -> list[Rows]:
-        return divide(
-            self.recordings,
-            split,
-            kinds=self.kinds,
-            val_fraction=self.val_fraction,
-            seed=self.seed,
-        )
+        return divide(self.recordings, split, **self._division)
+
+    @property
+    def _division(self) -> dict[str, Any]:
+        return {"kinds": self.kinds, "val_fraction": self.val_fraction, "seed": self.seed}
 
     @property
     def facts(self) -> dict[str, int]:
@@ -121,5 +143,14 @@ class ResponseData(SplitData):
                 self.recordings, split, val_fraction=self.val_fraction, seed=self.seed
             )
         return ResponseDataset(
-            read_responses(self.recordings, rows, self.preprocessing, cache_bytes=self.cache_bytes)
+            read_responses(
+                self.recordings,
+                rows,
+                self.preprocessing,
+                "test" if self.rows == "test" else split,
+                repeats=self.repeats,
+                interpolation=self.interpolation if split == "train" else 1.0,
+                seed=self.seed,
+                cache_bytes=self.cache_bytes,
+            )
         )

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from mindvis.data.images import Picture, augment
 from mindvis.data.store import StoredSubject
-from mindvis.data.transforms import Float, VoxelTransform
+from mindvis.data.transforms import Float, VoxelTransform, group_means
 from mindvis.errors import ConfigError
 from mindvis.seeding import numpy_generator
 
@@ -39,13 +39,9 @@ class ResponseSource:
     def read(self, items: Indices) -> Float:
         """Transformed responses (n, length) of some items."""
         chosen = [self.rows[item] for item in items.tolist()]
-        counts = np.array([len(rows) for rows in chosen])
+        counts = [len(rows) for rows in chosen]
         values = self.transform(self.stored.responses(np.concatenate(chosen)))
-        if (counts == 1).all():
-            return values
-        starts = np.cumsum(counts) - counts
-        means = np.add.reduceat(values, starts, axis=0) / counts[:, None]
-        return means.astype(np.float32)
+        return group_means(values, counts)
 
 
 class Responses:

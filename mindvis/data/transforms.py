@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,6 +16,7 @@ from mindvis.files import write_json
 
 Padding = Literal["zero", "wrap", "legacy"]
 Standardise = Literal["voxel", "global", "none"]
+Statistics = Literal["train", "train_only", "all"]
 FILE_NAME: Final = "preprocessing.json"
 Float = npt.NDArray[np.float32]
 # A deviation this small beside the mean is rounding: the voxel is constant.
@@ -34,6 +35,7 @@ class VoxelTransform:
         padding: What follows the columns: zeros, or the vector from its start ("wrap", "legacy").
         num_stored: Voxels of the store, which the input must have.
         subject: For messages.
+        raw_test: Whether test responses are left as they are stored; see `Preprocessing.of`.
     """
 
     columns: npt.NDArray[np.intp]
@@ -43,6 +45,7 @@ class VoxelTransform:
     padding: Padding
     num_stored: int
     subject: str = "of this model"
+    raw_test: bool = False
 
     def __post_init__(self) -> None:
         if self.length < len(self.columns):
@@ -85,6 +88,11 @@ class VoxelTransform:
                 "choose a ROI without them, or prepare the store with a smaller mask",
             )
 
+    @property
+    def unscaled(self) -> "VoxelTransform":
+        """The same voxels with their values as stored."""
+        return replace(self, mean=np.zeros_like(self.mean), std=np.ones_like(self.std))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; float32 survives the way there and back."""
         arrays = {name: getattr(self, name).tolist() for name in ("columns", "mean", "std")}
@@ -97,11 +105,12 @@ class VoxelTransform:
             columns=np.array(content["columns"], dtype=np.intp),
             mean=np.array(content["mean"], dtype=np.float32),
             std=np.array(content["std"], dtype=np.float32),
-            **{name: content[name] for name in _PLAIN},
+            raw_test=content.get("raw_test", False),  # younger than the format
+            **{name: content[name] for name in _PLAIN if name != "raw_test"},
         )
 
 
-_PLAIN: Final = ("length", "padding", "num_stored", "subject")
+_PLAIN: Final = ("length", "padding", "num_stored", "subject", "raw_test")
 
 
 def padded_length(voxels: int, patch_size: int, padding: Padding) -> int:
@@ -132,6 +141,7 @@ def fit_transform(
     patch_size: int = 16,
     length: int | None = None,
     subject: str = "of this model",
+    raw_test: bool = False,
 ) -> VoxelTransform:
     """A transform from the moments of the training rows.
 
@@ -143,6 +153,7 @@ def fit_transform(
         patch_size: Voxels of a patch.
         length: Of the result; None for the shortest that holds whole patches.
         subject: For messages.
+        raw_test: See `VoxelTransform`.
 
     Returns:
         The transform. With "legacy" padding, "global" counts repeated voxels twice, as MinD-Vis
@@ -169,6 +180,7 @@ def fit_transform(
         padding=padding,
         num_stored=len(moments.mean),
         subject=subject,
+        raw_test=raw_test,
     )
 
 
@@ -191,6 +203,40 @@ def average_repeats(responses: npt.ArrayLike, stimuli: Sequence[str]) -> tuple[F
     return (total / count).astype(np.float32), list(place)
 
 
+def group_means(rows: Float, counts: npt.ArrayLike) -> Float:
+    """Means of consecutive rows.
+
+    Args:
+        rows: (n, voxels).
+        counts: How many rows each mean is of, at least one; together n.
+
+    Returns:
+        float32 (means, voxels).
+    """
+    sizes = np.asarray(counts)
+    if (sizes == 1).all():
+        return rows
+    means = np.add.reduceat(rows, np.cumsum(sizes) - sizes, axis=0) / sizes[:, None]
+    return means.astype(np.float32)
+
+
+def draw_pairs(count: int, times: float, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Pairs of different rows whose means are added to `count` rows, as MinD-Vis interpolates.
+
+    Args:
+        count: Rows that there are; fewer than two make no pair.
+        times: Rows that there are to be, over those that there are, at least 1.
+        rng: Draws the pairs.
+
+    Returns:
+        (int((times - 1) count), 2).
+    """
+    pairs = int((times - 1) * count) if count > 1 else 0
+    first = rng.integers(count, size=pairs) if pairs else np.empty(0, dtype=np.intp)
+    other = rng.integers(1, count, size=pairs) if pairs else first
+    return np.stack([first, (first + other) % max(count, 1)], axis=1).astype(np.intp)
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Everything between the store and the model, for every subject; saved with the model.
@@ -199,7 +245,7 @@ class Preprocessing:
         patch_size: Voxels of a patch.
         length: Voxels the model reads, the same for all subjects.
         subjects: The transform of each subject.
-        settings: How it was made (order, roi, standardise), for the reader.
+        settings: How it was made (order, roi, standardise, statistics), for the reader.
         transductive: Whether the model has seen test responses, without their pictures.
     """
 
@@ -216,6 +262,14 @@ class Preprocessing:
                 one_of("the subject", subject, self.subjects),
             )
         return self.subjects[subject]
+
+    def of(self, subject: str, split: str) -> VoxelTransform:
+        """The transform of a subject's rows of a split.
+
+        MinD-Vis leaves test responses of one data set as they are, padded alone.
+        """
+        transform = self[subject]
+        return transform.unscaled if split == "test" and transform.raw_test else transform
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Write `preprocessing.json` into a folder."""

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from mindvis.console import say
 from mindvis.data.store import VoxelStore
 from mindvis.data.transforms import Preprocessing
+from mindvis.decoding.inputs import check_guidance
 from mindvis.decoding.listing import Item, Picture, index_table
 from mindvis.decoding.output import prepare_output, save_png, save_truth, staged
 from mindvis.decoding.pipeline import MindVisPipeline, model_folder
@@ -90,6 +91,7 @@ def decode(
     part = parse_shard(shard)
     pipeline = load_pipeline(model, scheduler, device, dtype, channels_last)
     set_steps(pipeline.scheduler, steps)
+    check_guidance(pipeline, guidance)
     preprocessing = preprocessing_of(pipeline, model)
     with VoxelStore(store) as opened:
         chosen = choose_subjects(opened, preprocessing, subjects)
@@ -101,7 +103,7 @@ def decode(
             shown = sorted({item.name for item in items if not item.control})
             save_truth(folder, opened.stimuli, shown[part[0] :: part[1]])
         own = own_share(items, part)
-        encodings = Encodings(pipeline, preprocessing, opened, own)
+        encodings = Encodings(pipeline, preprocessing, opened, own, split)
         sampling = {"num_inference_steps": steps, "guidance_scale": guidance}
         draw_pictures(folder, encodings, plan_pictures(own, draws, seed), batch_size, sampling)
         write_index(folder, opened, items, plan_pictures(items, draws, seed), staging)
@@ -185,6 +187,7 @@ class Encodings:
         preprocessing: Transforms raw responses.
         store: Where the responses are.
         items: The responses, in the order in which they are asked for.
+        split: The split of the items that are no controls, which are of training responses.
     """
 
     def __init__(
@@ -193,10 +196,12 @@ class Encodings:
         preprocessing: Preprocessing,
         store: VoxelStore,
         items: Sequence[Item],
+        split: Split,
     ) -> None:
         self.pipeline = pipeline
         self.preprocessing = preprocessing
         self.items = items
+        self.split = split
         self._subjects = {name: store[name] for name in {item.subject for item in items}}
         self._groups: dict[int, Conditioning] = {}
 
@@ -219,7 +224,8 @@ class Encodings:
     def _voxels(self, item: Item) -> torch.Tensor:
         """The transformed response of an item, float32 (V,)."""
         response = mean_response(self._subjects[item.subject], item.rows)
-        return torch.from_numpy(self.preprocessing[item.subject](response))
+        transform = self.preprocessing.of(item.subject, "train" if item.control else self.split)
+        return torch.from_numpy(transform(response))
 
 
 def draw_pictures(

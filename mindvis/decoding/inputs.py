@@ -52,6 +52,7 @@ def check_inputs(
     generator: Generators,
     latents: torch.Tensor | None,
     eta: float,
+    guidance_scale: float,
     output_type: str,
     tensor_inputs: Iterable[str],
 ) -> None:
@@ -75,6 +76,17 @@ def check_inputs(
             choices = one_of("the tensor", name, pipeline._callback_tensor_inputs)
             raise ConfigError(f"a step callback cannot be given {name!r}", choices)
     check_eta(pipeline.scheduler, eta)
+    check_guidance(pipeline, guidance_scale)
+
+
+def check_guidance(pipeline: Any, scale: float) -> None:
+    """Refuse guidance of a model that was never trained on the empty conditioning."""
+    if scale > 1 and not pipeline.conditioner.config.get("guidable", True):
+        raise ConfigError(
+            f"guidance of {scale} was asked of a model that was trained without an empty condition",
+            "guidance 1",
+            "pass --guidance 1 (guidance_scale=1.0 in Python)",
+        )
 
 
 def _count_samples(

@@ -155,6 +155,7 @@ class MindVisPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
             generator,
             latents,
             eta,
+            guidance_scale,
             output_type,
             callback_on_step_end_tensor_inputs,
         )

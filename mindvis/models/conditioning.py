@@ -175,6 +175,8 @@ class BrainConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ig
             linear mixture of tokens, GELU, and a linear map of their width; "compat" is MinD-Vis'
             own, linear throughout.
         num_heads: Heads of the queries' attention, a divisor of C.
+        guidable: Whether the empty conditioning was trained; MinD-Vis has none, and its models
+            cannot be guided.
 
     Raises:
         ConfigError: Widths that the projection cannot have.
@@ -190,6 +192,7 @@ class BrainConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ig
         num_context_tokens: int = 77,
         projection: Literal["attention", "linear", "compat"] = "attention",
         num_heads: int = 8,
+        guidable: bool = True,
     ) -> None:
         super().__init__()
         self.mapping: nn.Module
@@ -289,7 +292,10 @@ class LinearProjection(nn.Module):
 
 
 class CompatProjection(nn.Module):
-    """MinD-Vis' mapping, all linear: tokens T, T // 2, S; width D, C; pooled S, S // 2, 1."""
+    """MinD-Vis' mapping, all linear: tokens T, T // 2, S; width D, C; pooled S, S // 2, 1.
+
+    The token of a pooled encoder is mapped along its width alone, and is the pooled vector too.
+    """
 
     def __init__(
         self, num_tokens: int, embed_dim: int, context_dim: int, pooled_dim: int, num_mixed: int
@@ -301,15 +307,30 @@ class CompatProjection(nn.Module):
                 f"the width of its context, {context_dim}",
                 "set pooled_dim to context_dim",
             )
-        self.token_maps = nn.Sequential(
-            nn.Conv1d(num_tokens, num_tokens // 2, 1), nn.Conv1d(num_tokens // 2, num_mixed, 1)
-        )
+        if (num_tokens == 1) != (num_mixed == 1):
+            raise ConfigError(
+                f"The compat projection was asked for {num_mixed} context tokens from {num_tokens}",
+                "one from one (a pooled encoder), or several from several",
+                "change num_context_tokens",
+            )
+        self.token_maps = halving_maps(num_tokens, num_mixed)
         self.width_map = nn.Linear(embed_dim, context_dim)
-        self.pooled_maps = nn.Sequential(
-            nn.Conv1d(num_mixed, num_mixed // 2, 1), nn.Conv1d(num_mixed // 2, 1, 1)
-        )
+        self.pooled_maps = halving_maps(num_mixed, 1)
 
     def forward(self, tokens: Tensor) -> Conditioning:
         """Condition on brain tokens (B, T, D)."""
         context = self.width_map(self.token_maps(tokens))
-        return Conditioning(context, self.pooled_maps(context).squeeze(1))
+        return Conditioning(context, self.pooled(context))
+
+    def pooled(self, context: Tensor) -> Tensor:
+        """The vector (B, C) for the time embedding, of context tokens (B, S, C)."""
+        return self.pooled_maps(context).squeeze(1)
+
+
+def halving_maps(num_tokens: int, num_mixed: int) -> nn.Sequential:
+    """Two linear maps over tokens, T to T // 2 to S; none where there is a single token."""
+    if num_tokens == 1:
+        return nn.Sequential()
+    return nn.Sequential(
+        nn.Conv1d(num_tokens, num_tokens // 2, 1), nn.Conv1d(num_tokens // 2, num_mixed, 1)
+    )

@@ -11,6 +11,7 @@ from mindvis.errors import ConfigError
 from mindvis.models.conditioning import Conditioning
 
 Opened = Literal["conditioning", "all"]
+BranchStart = Literal["zero", "random"]
 
 
 def build_denoiser(
@@ -72,14 +73,16 @@ def heads_of_levels(
     )
 
 
-def with_pooled_input(unet: UNet2DConditionModel, pooled_dim: int) -> UNet2DConditionModel:
+def with_pooled_input(
+    unet: UNet2DConditionModel, pooled_dim: int, start: BranchStart = "zero"
+) -> UNet2DConditionModel:
     """The same U-Net with a map from a pooled vector to its time embedding.
-
-    The map of one that had none starts at zero, so that the U-Net predicts what it did before.
 
     Args:
         unet: Any stock text- or label-conditional U-Net.
         pooled_dim: Width of the pooled vector, where the U-Net has no map of its own.
+        start: Of a new map: at "zero" the U-Net predicts what it did before; "random", as in
+            MinD-Vis, disturbs it.
 
     Raises:
         ConfigError: Its time embedding is conditioned in another way.
@@ -97,8 +100,9 @@ def with_pooled_input(unet: UNet2DConditionModel, pooled_dim: int) -> UNet2DCond
     config = {**unet.config, **added, "projection_class_embeddings_input_dim": pooled_dim}
     wider = UNet2DConditionModel.from_config(config)
     wider.load_state_dict(unet.state_dict(), strict=False)
-    nn.init.zeros_(wider.class_embedding.weight)
-    nn.init.zeros_(wider.class_embedding.bias)
+    if start == "zero":
+        nn.init.zeros_(wider.class_embedding.weight)
+        nn.init.zeros_(wider.class_embedding.bias)
     return wider
 
 

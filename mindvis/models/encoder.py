@@ -24,6 +24,7 @@ class BrainEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore
         mlp_ratio: Hidden width of each MLP over D.
         class_token: Whether the class token is used, as it was in stage A; MinD-Vis drops it.
         patch_weights: Whether all patches are embedded by one map, or each by its own.
+        pool: Whether the mean token is the only one, as MinD-Vis can have it ("global_pool").
 
     Raises:
         ConfigError: Sizes that do not divide.
@@ -42,6 +43,7 @@ class BrainEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore
         mlp_ratio: float = 1.0,
         class_token: bool = True,
         patch_weights: PatchWeights = "shared",
+        pool: bool = False,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(
@@ -59,7 +61,9 @@ class BrainEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore
 
     @property
     def num_tokens(self) -> int:
-        """T: patches, and the class token where it is used."""
+        """T: patches, and the class token where it is used; 1 where they are pooled."""
+        if self.config.pool:
+            return 1
         return self.trunk.num_patches + int(self.config.class_token)
 
     def forward(self, voxels: Tensor) -> Tensor:
@@ -70,7 +74,7 @@ class BrainEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore
         """
         self.trunk.check(voxels)
         patches = patchify(voxels, self.trunk.patch_size)
-        return self.trunk(self.trunk.embed(patches), self.config.class_token)
+        return self.trunk(self.trunk.embed(patches), self.config.class_token, self.config.pool)
 
     def resized(self, num_voxels: int) -> "BrainEncoder":
         """A copy for another number of voxels: the same weights, positions of the nearest patch.

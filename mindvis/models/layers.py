@@ -281,12 +281,22 @@ class Trunk(nn.Module):
             embedded = self.patch_embed(gather_rows(patches, kept))
         return embedded + self.positions[1:][kept]
 
-    def forward(self, tokens: Tensor, class_token: bool = True) -> Tensor:
-        """Encode embedded patches (B, K, D), the class token in front where it is asked for."""
+    def forward(self, tokens: Tensor, class_token: bool = True, pool: bool = False) -> Tensor:
+        """Encode embedded patches.
+
+        Args:
+            tokens: (B, K, D).
+            class_token: Whether the class token comes first.
+            pool: Whether the result is the mean token alone, normalised after the mean.
+
+        Returns:
+            (B, K, D), (B, 1 + K, D) with the class token, or (B, 1, D) pooled.
+        """
         if class_token:
             first = self.class_token + self.positions[:1]
             tokens = torch.cat([first.expand(len(tokens), -1, -1), tokens], dim=1)
-        return self.norm(self.blocks(tokens))
+        tokens = self.blocks(tokens)
+        return self.norm(tokens.mean(dim=1, keepdim=True) if pool else tokens)
 
 
 def initialise(module: nn.Module) -> None:

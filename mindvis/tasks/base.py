@@ -1,6 +1,6 @@
 """What every training stage shares: optimiser, schedule, randomness by position, checkpoints."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from mindvis.errors import CheckpointError, ConfigError
 from mindvis.seeding import torch_generator
-from mindvis.tasks.schedule import decay_groups, warmup_cosine
+from mindvis.tasks.schedule import Decayed, Schedule, decay_groups, warmup_cosine
 
 Batch = dict[str, Tensor]
 
@@ -33,6 +33,8 @@ class BrainTask(LightningModule):
         warmup_epochs: Epochs of linear warm-up before the cosine.
         min_lr: Learning rate at the end of the cosine.
         seed: Of masks, noise and dropped conditions.
+        schedule: What follows the warm-up.
+        decayed: What weight_decay applies to.
     """
 
     name: ClassVar[str] = "task"
@@ -48,12 +50,15 @@ class BrainTask(LightningModule):
         warmup_epochs: float,
         min_lr: float,
         seed: int,
+        schedule: Schedule = "cosine",
+        decayed: Decayed = "matrices",
     ) -> None:
         super().__init__()
         self.facts = dict(facts or {})
         self.lr, self.min_lr = lr, min_lr
         self.betas = betas
         self.weight_decay = weight_decay
+        self.schedule, self.decayed = schedule, decayed
         self.warmup_epochs = warmup_epochs
         self.seed = seed
         self.strict_loading = (
@@ -128,12 +133,19 @@ class BrainTask(LightningModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Optimiser groups of everything that trains; overridden where rates differ."""
-        return decay_groups(self.named_parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        return self.groups(self.named_parameters(), self.lr)
+
+    def groups(
+        self, parameters: Iterable[tuple[str, nn.Parameter]], lr: float
+    ) -> list[dict[str, Any]]:
+        """Optimiser groups of some parameters, with and without weight decay."""
+        return decay_groups(parameters, lr=lr, weight_decay=self.weight_decay, decayed=self.decayed)
 
     def lr_factor(self, step: int, steps_per_epoch: float, total: int) -> float:
         """Factor of every group's learning rate after `step` optimiser steps."""
         warmup = round(self.warmup_epochs * steps_per_epoch)
-        return warmup_cosine(step, total=total, warmup=warmup, floor=self.min_lr / self.lr)
+        floor = self.min_lr / self.lr
+        return warmup_cosine(step, total=total, warmup=warmup, floor=floor, schedule=self.schedule)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW with a schedule by step.

@@ -228,4 +228,4 @@ def export_model(task: BrainTask, data: Any, folder: Path) -> None:
 def is_transductive(task: BrainTask, data: Any) -> bool:
     """Whether test responses were seen, by this stage or by one that it starts from."""
     inherited = any(read_lineage(path)["transductive"] for path in task.ancestors)
-    return inherited or getattr(data, "rows", "train") == "test"
+    return inherited or bool(getattr(data, "sees_test", False))

@@ -18,13 +18,13 @@ from mindvis.models.conditioning import (
     WordConditioner,
     conditioning_distance,
 )
-from mindvis.models.denoiser import Opened, open_denoiser, with_pooled_input
+from mindvis.models.denoiser import BranchStart, Opened, open_denoiser, with_pooled_input
 from mindvis.models.encoder import BrainEncoder, load_encoder
 from mindvis.tasks.base import Batch
 from mindvis.tasks.denoising import FIGURE_ITEMS, DiffusionTask
 from mindvis.tasks.figures import draw_grid
 from mindvis.tasks.noising import LatentCache
-from mindvis.tasks.schedule import decay_groups
+from mindvis.tasks.schedule import Decayed, Schedule
 
 
 class BrainDiffusion(DiffusionTask):
@@ -45,7 +45,9 @@ class BrainDiffusion(DiffusionTask):
         patch_weights: Of a random encoder: one map for all patches, or one for each.
         class_token: Whether the encoder's class token is used; MinD-Vis drops it.
         resize: Accept an encoder of another number of voxels, with positions resampled.
-        projection: From brain tokens to context: "attention", "linear" or "compat" (MinD-Vis).
+        projection: From brain tokens to context: "attention", "linear" or "compat" (MinD-Vis);
+            the branch to the time embedding that "compat" adds to a denoiser without one starts at
+            random, as there, else at zero.
         num_context_tokens: Context tokens that replace those of the text.
         projection_heads: Heads of the attention projection.
         opened: What of the denoiser trains: the part that carries the condition, or "all", where
@@ -59,10 +61,13 @@ class BrainDiffusion(DiffusionTask):
         encoder_lr: Peak learning rate of the encoder; null is that of all else.
         lr: Peak learning rate.
         betas: AdamW's decay rates of the two moments.
-        weight_decay: AdamW's decay, of matrices and kernels alone.
+        weight_decay: AdamW's decay.
         warmup_epochs: Epochs of linear warm-up before the cosine.
         min_lr: Learning rate at the end of the cosine.
         seed: Of noise, noise levels, dropped conditions and augmentation.
+        schedule: Of the rate: "cosine", or "constant" as in MinD-Vis.
+        decayed: What weight_decay applies to: "matrices", "tokens" as well, or "all" as in
+            MinD-Vis.
     """
 
     name = "diffusion"
@@ -98,6 +103,8 @@ class BrainDiffusion(DiffusionTask):
         warmup_epochs: float = 0,
         min_lr: float = 0.0,
         seed: int = 0,
+        schedule: Schedule = "cosine",
+        decayed: Decayed = "matrices",
     ) -> None:
         super().__init__(
             facts,
@@ -107,6 +114,8 @@ class BrainDiffusion(DiffusionTask):
             warmup_epochs=warmup_epochs,
             min_lr=min_lr,
             seed=seed,
+            schedule=schedule,
+            decayed=decayed,
         )
         self.save_hyperparameters(logger=False)
         self.encoder_path, self.ldm_path = encoder, ldm
@@ -114,7 +123,7 @@ class BrainDiffusion(DiffusionTask):
         self.condition_dropout = condition_dropout
         self.voxel_dropout, self.voxel_noise = voxel_dropout, voxel_noise
         self.label_loss = label_loss
-        empty = self._load_ldm()
+        empty = self._load_ldm("random" if projection == "compat" else "zero")
         sizes = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
         self.encoder = self._build_encoder(
             {**sizes, "mlp_ratio": mlp_ratio, "patch_weights": patch_weights},
@@ -129,10 +138,10 @@ class BrainDiffusion(DiffusionTask):
         self.cache = LatentCache(self.first_stage, "stimulus")
         self.train()
 
-    def _load_ldm(self) -> NullConditioning | None:
+    def _load_ldm(self, branch: BranchStart) -> NullConditioning | None:
         """Load denoiser, first stage and scheduler; the empty condition they were trained with."""
         model = load_ldm(self.ldm_path)
-        self.unet = with_pooled_input(model.unet, model.unet.config.cross_attention_dim)
+        self.unet = with_pooled_input(model.unet, model.unet.config.cross_attention_dim, branch)
         self.first_stage, self.scheduler = model.first_stage, model.scheduler
         self.first_stage.requires_grad_(False)
         self._check_pictures()
@@ -169,6 +178,7 @@ class BrainDiffusion(DiffusionTask):
             num_context_tokens=num_context_tokens,
             projection=projection,
             num_heads=num_heads,
+            guidable=empty is not None or self.condition_dropout > 0,
         )
         if empty is not None:
             conditioner.empty.adopt(empty)
@@ -278,10 +288,7 @@ class BrainDiffusion(DiffusionTask):
         encoder = [(n, p) for n, p in both if n.startswith("encoder.")]
         rest = [(n, p) for n, p in both if not n.startswith("encoder.")]
         rate = self.lr if self.encoder_lr is None else self.encoder_lr
-        return [
-            *decay_groups(rest, lr=self.lr, weight_decay=self.weight_decay),
-            *decay_groups(encoder, lr=rate, weight_decay=self.weight_decay),
-        ]
+        return [*self.groups(rest, self.lr), *self.groups(encoder, rate)]
 
     def is_reloaded(self, name: str) -> bool:
         """The first stage and the denoiser's frozen weights are read from `ldm` again."""

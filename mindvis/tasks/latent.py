@@ -27,6 +27,7 @@ from mindvis.models.autoencoder import (
 from mindvis.models.conditioning import LabelConditioner, WordConditioner
 from mindvis.models.denoiser import build_denoiser
 from mindvis.models.loading import component_folder
+from mindvis.models.schedules import NoiseSchedule
 from mindvis.tasks.base import Batch
 from mindvis.tasks.denoising import FIGURE_ITEMS, DiffusionTask
 from mindvis.tasks.figures import draw_grid
@@ -60,7 +61,8 @@ class LatentDiffusion(DiffusionTask):
         label_words: Condition on the words of a class's name, a token each, instead of the class.
         condition_dropout: Share of labels replaced by the empty one, for guidance.
         prediction_type: What the denoiser predicts.
-        beta_start: First beta of the scaled linear noise schedule, MinD-Vis' by default.
+        noise_schedule: How the betas grow; "scaled_linear" in MinD-Vis.
+        beta_start: First beta, MinD-Vis' by default.
         beta_end: Last beta; half of it spends fewer levels on noise that hides everything, which
             small latents reach early.
         lr: Peak learning rate of the denoiser.
@@ -95,6 +97,7 @@ class LatentDiffusion(DiffusionTask):
         label_words: bool = False,
         condition_dropout: float = 0.1,
         prediction_type: Prediction = "epsilon",
+        noise_schedule: NoiseSchedule = "scaled_linear",
         beta_start: float = 0.0015,
         beta_end: float = 0.0195,
         lr: float = 5e-4,
@@ -139,7 +142,10 @@ class LatentDiffusion(DiffusionTask):
             self.fact("num_classes"), context_dim, pooled_dim, num_context_tokens
         )
         self.scheduler = make_noise_schedule(
-            prediction_type, beta_start=beta_start, beta_end=beta_end
+            prediction_type,
+            beta_start=beta_start,
+            beta_end=beta_end,
+            noise_schedule=noise_schedule,
         )
         self.cache = LatentCache(self.first_stage, "index")
         self._keeps_latents = False

@@ -12,6 +12,7 @@ from mindvis.models.loading import component_folder, load_component
 from mindvis.models.mae import BrainMAE, MAEOutput
 from mindvis.tasks.base import Batch, BrainTask
 from mindvis.tasks.figures import draw_reconstructions
+from mindvis.tasks.schedule import Decayed, Schedule
 
 
 def masked_correlation(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
@@ -50,10 +51,14 @@ class MaskedModelling(BrainTask):
         init_from: Run of stage A to start from; its sizes replace those above.
         lr: Peak learning rate.
         betas: AdamW's decay rates of the two moments.
-        weight_decay: AdamW's decay, of matrices alone (not biases, norms, tokens).
+        weight_decay: AdamW's decay.
         warmup_epochs: Epochs of linear warm-up before the cosine.
         min_lr: Learning rate at the end of the cosine.
         seed: Of the masks.
+        schedule: Of the rate: "cosine", or "cosine_from_zero", whose first step is wasted as in
+            MinD-Vis; "constant" does not fall.
+        decayed: What weight_decay applies to: "matrices", "tokens" as well, as in MinD-Vis, or
+            "all".
     """
 
     name = "masked"
@@ -78,6 +83,8 @@ class MaskedModelling(BrainTask):
         warmup_epochs: float = 40,
         min_lr: float = 0.0,
         seed: int = 0,
+        schedule: Schedule = "cosine",
+        decayed: Decayed = "matrices",
     ) -> None:
         super().__init__(
             facts,
@@ -87,6 +94,8 @@ class MaskedModelling(BrainTask):
             warmup_epochs=warmup_epochs,
             min_lr=min_lr,
             seed=seed,
+            schedule=schedule,
+            decayed=decayed,
         )
         self.save_hyperparameters(logger=False)
         if not 0 < mask_ratio < 1:

@@ -13,6 +13,7 @@ from mindvis.models.autoencoder import FirstStage, decode_latents, encode_images
 from mindvis.models.conditioning import Conditioning
 from mindvis.models.denoiser import predict_noise
 from mindvis.models.sampling import denoise, guide, make_scheduler
+from mindvis.models.schedules import NoiseSchedule, noise_betas
 
 Prediction = Literal["epsilon", "v_prediction"]
 
@@ -22,16 +23,20 @@ def make_noise_schedule(
     num_train_timesteps: int = 1000,
     beta_start: float = 0.0015,
     beta_end: float = 0.0195,
+    noise_schedule: NoiseSchedule = "scaled_linear",
 ) -> DDPMScheduler:
-    """The scaled linear schedule of "High-resolution image synthesis with latent diffusion".
+    """A stock scheduler, by default of "High-resolution image synthesis with latent diffusion".
 
     Args:
         prediction_type: What the network predicts: the noise, or the velocity.
         num_train_timesteps: Number of noise levels.
-        beta_start: First beta; the square roots of the betas are evenly spaced.
+        beta_start: First beta.
         beta_end: Last beta.
+        noise_schedule: How the betas go from one to the other; see `noise_betas`.
     """
+    betas = noise_betas(noise_schedule, num_train_timesteps, beta_start, beta_end)
     return DDPMScheduler(
+        trained_betas=None if noise_schedule == "scaled_linear" else betas.tolist(),
         num_train_timesteps=num_train_timesteps,
         beta_schedule="scaled_linear",
         beta_start=beta_start,

@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+Schedule = Literal["cosine", "cosine_from_zero", "constant"]
+Decayed = Literal["matrices", "tokens", "all"]
 NO_DECAY = ("bias", "token", "null", "query", "queries", "pos_embed", "position")
 
 
-def warmup_cosine(step: int, *, total: int, warmup: int, floor: float = 0.0) -> float:
+def warmup_cosine(
+    step: int, *, total: int, warmup: int, floor: float = 0.0, schedule: Schedule = "cosine"
+) -> float:
     """Factor of the learning rate: linear warm-up, then half a cosine down to `floor`.
 
     Args:
@@ -18,26 +22,42 @@ def warmup_cosine(step: int, *, total: int, warmup: int, floor: float = 0.0) -> 
         total: Steps of the whole run.
         warmup: Steps of the warm-up; the factor is 1 at its end.
         floor: The factor at the end of the run.
+        schedule: "cosine_from_zero" has a factor of 0 at the first step, as MinD-Vis' stage A, and
+            so wastes it; "constant" does not fall after the warm-up, as its stage B.
 
     Returns:
         A factor between 0 and 1.
     """
     if step < warmup:
-        return (step + 1) / warmup
+        return (step + (schedule != "cosine_from_zero")) / warmup
+    if schedule == "constant":
+        return 1.0
     progress = min(1.0, (step - warmup) / max(1, total - warmup))
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay applies: to matrices and kernels, not biases, norms, learned tokens."""
+def decays(name: str, parameter: nn.Parameter, decayed: Decayed = "matrices") -> bool:
+    """Whether weight decay applies.
+
+    Args:
+        name: Of the parameter.
+        parameter: To be decayed or not.
+        decayed: "matrices" are matrices and kernels; "tokens" adds learned tokens, as MinD-Vis'
+            stage A; "all" adds biases and norms, as its stage B.
+    """
+    if decayed == "all" or parameter.ndim < 2:
+        return decayed == "all"
     leaf = name.rsplit(".", 1)[-1]
-    if ".empty." in name:
-        return False
-    return parameter.ndim > 1 and not any(word in leaf for word in NO_DECAY)
+    is_token = ".empty." in name or any(word in leaf for word in NO_DECAY)
+    return decayed == "tokens" or not is_token
 
 
 def decay_groups(
-    parameters: Iterable[tuple[str, nn.Parameter]], *, lr: float, weight_decay: float
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    *,
+    lr: float,
+    weight_decay: float,
+    decayed: Decayed = "matrices",
 ) -> list[dict[str, Any]]:
     """Two optimiser groups, with and without weight decay, of the parameters that train.
 
@@ -45,6 +65,7 @@ def decay_groups(
         parameters: Names and parameters; those without `requires_grad` are left out.
         lr: Learning rate of both groups.
         weight_decay: Decay of the first group.
+        decayed: What the first group holds; see `decays`.
 
     Returns:
         Groups for an optimiser; an empty group is left out.
@@ -52,7 +73,11 @@ def decay_groups(
     trained = [(name, p) for name, p in parameters if p.requires_grad]
     split = {True: weight_decay, False: 0.0}
     groups = [
-        {"params": [p for n, p in trained if decays(n, p) is on], "lr": lr, "weight_decay": decay}
+        {
+            "params": [p for n, p in trained if decays(n, p, decayed) is on],
+            "lr": lr,
+            "weight_decay": decay,
+        }
         for on, decay in split.items()
     ]
     return [group for group in groups if group["params"]]

@@ -13,7 +13,7 @@ from mindvis.data.datamodule import PairData, PictureData, ResponseData
 from mindvis.data.images import to_float
 from mindvis.data.store import StimulusData, SubjectData, VoxelStore, write_store
 from mindvis.data.synthetic import make_store
-from mindvis.errors import ConfigError, DataError
+from mindvis.errors import ConfigError, DataError, StoreError
 
 
 def ready(data, *stages):
@@ -89,6 +89,32 @@ def test_voxels_follow_the_roi_and_the_curve(store):
         assert steps < np.abs(np.diff(read.ijk[np.sort(transform.columns)], axis=0)).sum(1).mean()
         expected = read.responses([row])[0, transform.columns]
     np.testing.assert_array_equal(item["voxels"][: len(expected)], expected)
+
+
+def test_stores_may_name_their_regions_differently(store, tmp_path):
+    """The union of the regions that a subject has; each is some subject's."""
+    with VoxelStore(store) as old:
+        people = []
+        for read in old:
+            rois = {f"area-{name}": mask for name, mask in read.rois.items()}
+            data = SubjectData(
+                read.responses(), read.trials, read.ijk, read.affine, read.shape, rois
+            )
+            people.append((f"other-{read.name}", data))
+        pictures = old.stimuli
+        stimuli = StimulusData(
+            pictures.images(), pictures.ids, pictures.labels, pictures.categories
+        )
+        write_store(tmp_path / "other.h5", people, stimuli, {})
+        both = [str(store), str(tmp_path / "other.h5")]
+        found = ResponseData(both, roi=["V1", "area-LOC"]).preprocessing
+        for name, region in (("sub-01", "V1"), ("other-sub-01", "LOC")):
+            expected = np.flatnonzero(old["sub-01"].rois[region])
+            np.testing.assert_array_equal(found[name].columns, expected)
+    with pytest.raises(StoreError, match="no ROI 'V9'"):
+        _ = ResponseData(both, roi=["V1", "area-LOC", "V9"]).preprocessing
+    with pytest.raises(StoreError, match="no ROI 'V1'"):
+        _ = ResponseData(both, roi="V1").preprocessing
 
 
 @pytest.mark.parametrize("kinds", [("task",), ("rest",), ("task", "rest")])

@@ -15,7 +15,9 @@ from mindvis.data.transforms import (
     Preprocessing,
     VoxelTransform,
     average_repeats,
+    draw_pairs,
     fit_transform,
+    group_means,
     pad,
     padded_length,
 )
@@ -47,38 +49,6 @@ def test_padding_keeps_the_voxels_and_adds_zeros_or_a_repetition(values, extra):
         np.testing.assert_array_equal(padded[:, : values.shape[1]], values)
     assert not zeros[:, values.shape[1] :].any()
     np.testing.assert_array_equal(wrapped, np.pad(values, ((0, 0), (0, extra)), mode="wrap"))
-
-
-@pytest.mark.parametrize("count", [1, 5, 15, 16, 17, 31, 32, 37, 48])
-def test_legacy_padding_is_that_of_mindvis(shared, count):
-    golden = np.load(shared("goldens/data.npz"), allow_pickle=False)
-    values = golden[f"pad16_in_{count}"]
-    padded = pad(values, padded_length(count, 16, "legacy"), "legacy")
-    np.testing.assert_array_equal(padded, golden[f"pad16_out_{count}"])
-
-
-@pytest.mark.parametrize("length", [6, 10, 20])
-def test_wrapping_to_a_length_is_that_of_mindvis(shared, length):
-    golden = np.load(shared("goldens/data.npz"), allow_pickle=False)
-    padded = pad(golden["padlen_in"], length, "wrap")
-    np.testing.assert_array_equal(padded, golden[f"padlen_out_{length}"])
-
-
-def test_two_subjects_are_prepared_as_in_mindvis(shared):
-    """ROI by mask, legacy padding, one mean and deviation after padding, wrapped to the longest."""
-    golden = np.load(shared("goldens/data.npz"), allow_pickle=False)
-    prepared, raw = [], []
-    for number in (1, 2):
-        train, mask = golden[f"kam_s{number}_arr_0"], golden[f"kam_s{number}_VC"]
-        options = {"padding": "legacy", "patch_size": 16, "length": 64}
-        columns = np.flatnonzero(mask)
-        scaled = fit_transform(Moments([train]), columns, standardise="global", **options)
-        plain = fit_transform(Moments([train]), columns, standardise="none", **options)
-        prepared.append(scaled(train))
-        raw.append(plain(golden[f"kam_s{number}_arr_2"]))
-    np.testing.assert_allclose(np.concatenate(prepared), golden["kam_train_fmri"], atol=1e-6)
-    # quirk Q2: MinD-Vis standardises test responses by numbers of already standardised ones
-    np.testing.assert_allclose(np.concatenate(raw), golden["kam_test_fmri"], atol=1e-6)
 
 
 @pytest.mark.parametrize("sizes", [[9], [4, 5], [1, 1, 7], [2, 3, 4]])
@@ -116,6 +86,44 @@ def test_constant_voxels_give_zero_whatever_comes_later(rng):
     assert not transform(rows)[:, 1].any()
     assert not transform(later)[:, 1].any()
     assert transform(later)[:, [0, 2]].all()
+
+
+def test_test_rows_stay_as_stored_where_only_training_rows_are_standardised(tmp_path, rng):
+    rows = rng.normal(5, 3, size=(8, 7)).astype(np.float32)
+    options = {"standardise": "global", "padding": "legacy", "patch_size": 4}
+    for raw in (False, True):
+        fitted = fit_transform(Moments([rows]), [6, 3, 1], **options, raw_test=raw)
+        Preprocessing(4, 4, {"sub-01": fitted}).save(tmp_path)
+        saved = Preprocessing.load(tmp_path)
+        np.testing.assert_array_equal(saved.of("sub-01", "train")(rows), fitted(rows))
+        expected = rows[:, [6, 3, 1, 6]] if raw else fitted(rows)
+        np.testing.assert_array_equal(saved.of("sub-01", "test")(rows), expected)
+
+
+def test_saved_before_test_rows_could_be_left_as_stored(tmp_path, rng):
+    fitted = fit_transform(Moments([rng.normal(size=(8, 3))]), range(3))
+    content = {name: value for name, value in fitted.to_dict().items() if name != "raw_test"}
+    assert VoxelTransform.from_dict(content).raw_test is False
+
+
+def test_means_of_consecutive_rows(rng):
+    rows = rng.normal(size=(7, 3)).astype(np.float32)
+    expected = [rows[:2].mean(0), rows[2], rows[3:7].mean(0)]
+    np.testing.assert_allclose(group_means(rows, [2, 1, 4]), expected, rtol=1e-6)
+    assert group_means(rows, [1] * 7) is rows
+
+
+@given(st.integers(0, 30), st.floats(1, 4), st.integers(0, 99))
+def test_pairs_are_of_different_rows(count, times, seed):
+    pairs = draw_pairs(count, times, np.random.default_rng(seed))
+    assert pairs.shape == (int((times - 1) * count) if count > 1 else 0, 2)
+    assert (pairs[:, 0] != pairs[:, 1]).all()
+    assert ((pairs >= 0) & (pairs < max(count, 1))).all()
+
+
+def test_pairs_reach_every_other_row(rng):
+    pairs = draw_pairs(5, 200, rng)
+    assert len({tuple(pair) for pair in pairs.tolist()}) == 5 * 4
 
 
 def test_no_training_rows(rng):

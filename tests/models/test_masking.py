@@ -1,4 +1,4 @@
-"""Masking against loops and MinD-Vis' own masks."""
+"""Masking against loops."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import torch
 
 from mindvis.errors import ConfigError
 from mindvis.models.masking import (
-    drawn_patches,
     focus_noise,
     gather_rows,
     random_masking,
@@ -34,27 +33,6 @@ def test_masking_equals_the_slow_one(ratio):
     assert np.array_equal(masking.mask, mask)
     ranks = torch.arange(masking.kept.shape[1]).expand_as(masking.kept)
     assert torch.equal(masking.restore.gather(1, masking.kept), ranks)
-
-
-@pytest.mark.parametrize(("tag", "ratio"), [("", 0.75), ("_r50", 0.5), ("_r0", 0.0)])
-def test_masks_are_those_of_mindvis(shared, tag, ratio):
-    golden = np.load(shared("goldens/mae_forward.npz"))
-    masking = random_masking(torch.from_numpy(golden[f"noise{tag}"]), ratio)
-    assert np.array_equal(masking.mask, golden[f"mask{tag}"])
-    assert np.array_equal(masking.restore, golden[f"ids_restore{tag}"])
-
-
-def test_focus_range_is_that_of_mindvis(shared):
-    golden = np.load(shared("goldens/mae_forward.npz"))
-    generator = torch.Generator().manual_seed(9)
-    blank = torch.zeros(3, 10)
-    drawn = drawn_patches(blank, 32 // 16, 96 // 16, 0.6, 0.75, generator)
-    assert np.array_equal(drawn, golden["focus_ids_mask"])
-    noise = torch.from_numpy(golden["focus_noise"])
-    generator.manual_seed(9)
-    masking = random_masking(focus_noise(noise, 2, 6, 0.6, 0.75, generator), 0.75)
-    assert np.array_equal(masking.mask, golden["focus_mask"])
-    assert np.array_equal(masking.restore, golden["focus_ids_restore"])
 
 
 def test_focus_removes_the_range_more_often():

@@ -150,6 +150,14 @@ def test_window_of_three_volumes_is_not_cut_by_rounding():
     assert window_means(np.zeros((7, 1)), 0.1, 0.3).shape == (2, 1)
 
 
+def test_a_remainder_can_be_shared_among_windows(rng):
+    series = rng.normal(size=(13, 2))
+    found = window_means(series, 1.5, 8.0, "share")  # five volumes of 1.5 s fit into 8 s
+    np.testing.assert_allclose(found, [series[:7].mean(0), series[7:].mean(0)])
+    whole = series[:10]
+    np.testing.assert_allclose(window_means(whole, 1.5, 8.0, "share"), window_means(whole, 1.5, 8))
+
+
 @pytest.mark.parametrize("width", [1, 4, 5, 13, 100])
 def test_columns_in_pieces_equal_columns_at_once(series, width):
     found = by_columns(lambda x: x[:3] * 2, series.astype(np.float32), width)

@@ -102,5 +102,5 @@ def test_nan_anywhere_in_the_epoch_stops_the_run():
 
 
 def test_test_rows_make_a_run_transductive():
-    assert not is_transductive(Toy(), SimpleNamespace(rows="train"))
-    assert is_transductive(Toy(), SimpleNamespace(rows="test"))
+    assert not is_transductive(Toy(), SimpleNamespace(sees_test=False))
+    assert is_transductive(Toy(), SimpleNamespace(sees_test=True))

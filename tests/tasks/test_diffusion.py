@@ -136,6 +136,14 @@ def test_model_without_a_pooled_input_gets_one_that_changes_nothing(ldm, tmp_pat
     torch.testing.assert_close(after, before)
 
 
+def test_new_branch_of_mindvis_disturbs_the_model(ldm):
+    plain = {"class_embed_type": None, "projection_class_embeddings_input_dim": None}
+    config = {**UNet2DConditionModel.load_config(f"{ldm}/unet"), **plain}
+    unet = UNet2DConditionModel.from_config(config)
+    assert with_pooled_input(unet, 9).class_embedding.weight.abs().max() == 0
+    assert with_pooled_input(unet, 9, "random").class_embedding.weight.abs().min() > 0
+
+
 def test_model_of_another_source_without_conditioner_can_be_used(ldm, tmp_path):
     unet = UNet2DConditionModel.from_config(
         {**UNet2DConditionModel.load_config(f"{ldm}/unet"), "class_embed_type": None,

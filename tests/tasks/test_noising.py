@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from mindvis.errors import ConfigError
 from mindvis.models.autoencoder import build_first_stage, encode_images
 from mindvis.models.conditioning import Conditioning
+from mindvis.models.sampling import make_scheduler
+from mindvis.models.schedules import noise_betas
 from mindvis.tasks.figures import draw_grid
 from mindvis.tasks.noising import LatentCache, diffusion_errors, make_noise_schedule
 
@@ -74,3 +77,16 @@ def test_grid_has_a_row_for_each_tensor():
 def test_schedule_is_saved_with_what_it_predicts():
     config = SimpleNamespace(**make_noise_schedule("v_prediction").config)
     assert (config.prediction_type, config.beta_schedule) == ("v_prediction", "scaled_linear")
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "square_root"])
+def test_samplers_take_over_a_schedule_that_has_no_name(schedule):
+    trained = make_noise_schedule(noise_schedule=schedule, num_train_timesteps=50)
+    sampler = make_scheduler("ddim", trained.config)
+    assert torch.equal(sampler.alphas_cumprod, trained.alphas_cumprod)
+    assert not torch.equal(trained.betas, make_noise_schedule(num_train_timesteps=50).betas)
+
+
+def test_unknown_schedules_are_refused():
+    with pytest.raises(ConfigError, match="noise schedule is 'sigmoid'; expected scaled_linear"):
+        noise_betas("sigmoid")

@@ -20,6 +20,20 @@ def test_warmup_is_a_line_and_the_rest_half_a_cosine():
     assert found[-1] == pytest.approx(0.1)
 
 
+def test_mindvis_schedule_wastes_its_first_step_and_is_then_the_same():
+    options = {"total": 30, "warmup": 10, "floor": 0.1}
+    ours = [warmup_cosine(step, **options) for step in range(31)]
+    theirs = [warmup_cosine(step, **options, schedule="cosine_from_zero") for step in range(31)]
+    assert theirs[0] == 0.0
+    assert theirs[1:10] == ours[:9]
+    assert theirs[10:] == ours[10:]
+
+
+def test_constant_rate_stays_after_the_warmup():
+    found = [warmup_cosine(step, total=9, warmup=3, schedule="constant") for step in range(9)]
+    assert found == pytest.approx([1 / 3, 2 / 3] + [1.0] * 7)
+
+
 def test_schedule_stays_at_its_floor_after_the_end():
     assert warmup_cosine(99, total=30, warmup=0) == pytest.approx(0.0)
 
@@ -43,6 +57,16 @@ def test_decay_spares_the_empty_condition():
     (decayed, spared) = decay_groups(named.items(), lr=1.0, weight_decay=0.1)
     assert [tuple(p.shape) for p in decayed["params"]] == [(5, 24), (5, 6)]
     assert [tuple(p.shape) for p in spared["params"]] == [(3, 8), (6,)]
+
+
+@pytest.mark.parametrize(("decayed", "spared"), [("tokens", "bias norm"), ("all", "")])
+def test_decay_of_mindvis_reaches_tokens_and_in_stage_b_everything(decayed, spared):
+    encoder = BrainEncoder(num_voxels=24, patch_size=8, embed_dim=8, depth=1, num_heads=2)
+    named = dict(encoder.named_parameters())
+    groups = decay_groups(named.items(), lr=1.0, weight_decay=0.7, decayed=decayed)
+    names = {id(p): name for name, p in named.items()}
+    free = {names[id(p)] for g in groups if not g["weight_decay"] for p in g["params"]}
+    assert free == {n for n in named if any(word in n for word in spared.split())}
 
 
 def test_frozen_parameters_are_in_no_group():
