@@ -37,6 +37,14 @@ class Command:
     subcommands: Mapping[str, "Command"] = field(default_factory=dict)
 
 
+def _readers(**summaries: str) -> dict[str, Command]:
+    """Subcommands of `prepare`: NAME is `prepare_NAME` of `preprocessing/NAME.py`."""
+    return {
+        name: Command(summary, f"preprocessing.{name}:prepare_{name}")
+        for name, summary in summaries.items()
+    }
+
+
 COMMANDS: dict[str, Command] = {
     "simulate": Command(
         "write a BIDS data set of a simulated observer",
@@ -45,18 +53,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "prepare": Command(
         "turn raw data into a store of responses and pictures",
-        subcommands={
-            "bids": Command(
-                "a BIDS data set, raw or from fMRIPrep", "preprocessing.bids:prepare_bids"
-            ),
-            "arrays": Command(
-                "arrays in .npz, .mat or .h5 files", "preprocessing.arrays:prepare_arrays"
-            ),
-            "augment": Command(
-                "a store with simulated trials of other pictures, where measured ones are few",
-                "preprocessing.augment:prepare_augment",
-            ),
-        },
+        subcommands=_readers(
+            bids="a BIDS data set, raw or from fMRIPrep",
+            arrays="arrays in .npz, .mat or .h5 files",
+            augment="a store with simulated trials of other pictures, where measured ones are few",
+        ),
     ),
     "inspect": Command(
         "say what a store or a run folder holds",

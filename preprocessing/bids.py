@@ -1,22 +1,22 @@
 """`mindvis prepare bids`: a BIDS data set, raw or preprocessed by fMRIPrep, into a VoxelStore."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from mindvis.console import say
-from mindvis.data.schema import SubjectData
-from mindvis.data.writer import write_store
 from preprocessing.events import EventOptions
+from preprocessing.facts import NOT_CONTENT, Facts
 from preprocessing.layout import find_scans, find_subjects, read_json
 from preprocessing.pictures import gather_stimuli
 from preprocessing.plan import SignalOptions, plan_run
 from preprocessing.signal import CleaningOptions, ResponseOptions
-from preprocessing.subject import SubjectPlan, plan_subject, run_parts, subject_data, summary
+from preprocessing.subject import SubjectPlan, plan_subject, run_parts, subject_data
 from preprocessing.trials import TestOptions, assign_splits
-from preprocessing.write import parts_folder, remove_parts, run_jobs, store_attributes
+from preprocessing.workers import Backend, Workers
+from preprocessing.write import SubjectWork, parts_folder, prepare_store
 
 
 def prepare_bids(
@@ -51,6 +51,8 @@ def prepare_bids(
     test_runs: list[int] | None = None,
     image_size: int | None = None,
     n_jobs: int = 1,
+    backend: Backend = "processes",
+    scheduler: str | None = None,
 ) -> None:
     """Prepare a BIDS data set: one response for each trial and rest window, voxel by voxel.
 
@@ -95,11 +97,14 @@ def prepare_bids(
         test_runs: Numbers of the test runs.
         image_size: Side in pixels of the stored pictures (centre square); by default as they are.
         n_jobs: Runs to process at the same time; -1 for one a core.
+        backend: Processes of this machine, or the workers of a Dask cluster.
+        scheduler: Address of the Dask scheduler, such as tcp://10.0.0.1:8786.
 
     Raises:
         SourceError: If something in the source is missing, malformed or contradictory.
     """
-    options = {k: v for k, v in locals().items() if k not in {"store", "n_jobs"}}
+    options = {k: v for k, v in locals().items() if k not in NOT_CONTENT}
+    workers = Workers(n_jobs, backend, scheduler)
     options["source"] = Path(source).resolve().name
     root, target = Path(source), Path(store)
     signal = SignalOptions(
@@ -124,7 +129,7 @@ def prepare_bids(
         plans.append(plan_subject(root, images, runs, mask, rois, voxels))
     assign_splits([p.trials for p in plans], TestOptions(test, test_repeats, test_runs or ()))
     write_plans(
-        plans, root, target, signal, [root / stimulus_root, root], image_size, options, n_jobs
+        plans, root, target, signal, [root / stimulus_root, root], image_size, options, workers
     )
 
 
@@ -136,33 +141,33 @@ def write_plans(
     picture_roots: Sequence[Path],
     image_size: int | None,
     options: dict[str, Any],
-    n_jobs: int,
+    workers: Workers,
 ) -> None:
     """Process all runs and write the store."""
     everything = pd.concat([plan.trials for plan in plans])
     stimuli, pictures = gather_stimuli(everything, picture_roots, image_size)
-    jobs = {plan.name: run_parts(plan, signal, parts_folder(target)) for plan in plans}
-    run_jobs([job for each in jobs.values() for job in each], n_jobs, "runs")
-
-    def subjects() -> Iterator[tuple[str, SubjectData]]:
-        for plan in plans:
-            yield plan.name, subject_data(plan, jobs[plan.name], signal)
-
-    files = [p for plan in plans for p in [*plan.files, *(f for r in plan.runs for f in r.files)]]
-    attributes = store_attributes(dataset_facts(source), options, [*files, *pictures])
-    write_store(target, subjects(), stimuli, attributes)
-    remove_parts(target)
-    for plan in plans:
-        say(summary(plan))
+    works = [subject_work(plan, signal, parts_folder(target)) for plan in plans]
+    facts = dataset_facts(source)
+    prepare_store(target, works, stimuli, facts, options, workers, pictures)
 
 
-def dataset_facts(source: Path) -> dict[str, str]:
+def subject_work(plan: SubjectPlan, signal: SignalOptions, folder: Path) -> SubjectWork:
+    """A job for each run, and the record of all runs."""
+    jobs = run_parts(plan, signal, folder)
+    files = [*plan.files, *(file for run in plan.runs for file in run.files)]
+    return SubjectWork(plan.name, partial(subject_data, plan, jobs, signal), jobs, files)
+
+
+def dataset_facts(source: Path) -> Facts:
     """Name, licence and citation from dataset_description.json, as far as they are there."""
     path = source / "dataset_description.json"
     content = read_json(path) if path.is_file() else {}
     citation = content.get("HowToAcknowledge") or content.get("DatasetDOI") or ""
-    return {
-        "dataset": str(content.get("Name") or source.resolve().name),
-        "licence": str(content.get("License") or ""),
-        "citation": str(citation),
-    }
+    return Facts(
+        dataset=str(content.get("Name") or source.resolve().name),
+        subjects={},
+        splits="as the events say",
+        licence=str(content.get("License") or ""),
+        citation=str(citation),
+        where="where this data set came from",
+    )

@@ -109,14 +109,3 @@ def units(signal: SignalOptions) -> str:
     """What the numbers are: z-scores or scanner units, averages or betas of them."""
     scale = "z" if signal.cleaning.standardise else "scanner units"
     return scale if signal.response.method == "average" else f"beta of {scale}"
-
-
-def summary(plan: SubjectPlan) -> str:
-    """One line: how many trials of which split, rest windows, voxels and ROIs."""
-    counts = plan.trials["split"].value_counts()
-    rest = int((plan.trials["kind"] == "rest").sum())
-    return (
-        f"{plan.name}: {len(plan.runs)} runs, {counts.get('train', 0)} train and "
-        f"{counts.get('test', 0)} test trials, {rest} rest windows, {int(plan.mask.sum())} voxels, "
-        f"{len(plan.rois)} ROIs"
-    )
