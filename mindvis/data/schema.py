@@ -68,12 +68,15 @@ class StimulusData:
         ids: One unique id for each picture; trials refer to it.
         labels: The class that n-way accuracy scores, such as "red circle".
         categories: A coarser group, such as "circle".
+        strata: bool (stimuli,) by name: groups over which scores are worth telling apart, such as
+            "in_nsd", pictures that another data set shows too.
     """
 
     images: Rows
     ids: list[str]
     labels: list[str]
     categories: list[str]
+    strata: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
 
 def check_root(file: h5py.File, where: str) -> None:
@@ -134,6 +137,9 @@ def check_stimuli(group: h5py.Group, where: str) -> set[str]:
     for part in ("id", "label", "category"):
         column = _member(group, part, "stimuli", where)
         _check_shape(column, (len(images),), f"stimuli/{part}", where)
+    for name in group.get("strata", ()):  # stores of before have none
+        column = _member(group, f"strata/{name}", "stimuli", where)
+        _check_shape(column, (len(images),), f"stimuli/strata/{name}", where)
     ids = texts(group["id"])
     check_unique(ids, f"stimuli/id in {where}")
     return set(ids)
