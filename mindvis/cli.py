@@ -55,7 +55,9 @@ COMMANDS: dict[str, Command] = {
         "turn raw data into a store of responses and pictures",
         subcommands=_readers(
             bids="a BIDS data set, raw or from fMRIPrep",
+            nsd="the Natural Scenes Dataset, as published or as MindEye2 arranged it",
             arrays="arrays in .npz, .mat or .h5 files",
+            god="Generic Object Decoding, BData or the npz form of MinD-Vis",
             augment="a store with simulated trials of other pictures, where measured ones are few",
         ),
     ),

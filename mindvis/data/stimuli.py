@@ -42,7 +42,7 @@ class StoredStimuli:
 
     @cached_property
     def strata(self) -> dict[str, npt.NDArray[np.bool_]]:
-        """bool (stimuli,) by name; empty where none are stored."""
+        """Mask over the stimuli, bool (stimuli,), by name; empty where none are stored."""
         group = self._group.get("strata", {})
         return {name: read(group[name]).astype(np.bool_) for name in sorted(group)}
 
