@@ -26,7 +26,7 @@ TRIAL_COLUMNS: Final = (
     "kind",
 )
 SPLITS: Final = ("train", "test", "")
-KINDS: Final = ("task", "rest")
+KINDS: Final = ("task", "rest", "imagery")
 
 
 @dataclass(frozen=True)
