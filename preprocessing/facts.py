@@ -14,6 +14,7 @@ A reader is one file: `FACTS`, `expected_files`, a way to one `SubjectWork` a su
 difference from the declared facts. One line in the table of `mindvis/cli.py` makes it a command.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,15 @@ class Facts:
     def attributes(self) -> dict[str, str]:
         """What a store says of its origin."""
         return {"dataset": self.dataset, "licence": self.licence, "citation": self.citation}
+
+
+def numbered(subjects: str | Sequence[str] | None) -> list[str] | None:
+    """Names of subjects by number: 1, subj01 and sub-1 are "sub-01"."""
+    if subjects is None:
+        return None
+    words = subjects.replace(",", " ").split() if isinstance(subjects, str) else subjects
+    plain = [re.sub(r"^(sub-|subj?)", "", str(word)) for word in words]
+    return [f"sub-{int(word):02d}" if word.isdecimal() else word for word in plain]
 
 
 def chosen_subjects(facts: Facts, wanted: str | Sequence[str] | None) -> list[str]:

@@ -1,6 +1,5 @@
 """`mindvis prepare nsd`: the Natural Scenes Dataset, as published or as MindEye2 arranged it."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from preprocessing.facts import (
     SubjectFacts,
     chosen_subjects,
     files_are_there,
+    numbered,
 )
 from preprocessing.mindeye2 import is_mindeye2, prepare_mindeye2
 from preprocessing.nsd_design import (
@@ -38,13 +38,12 @@ from preprocessing.nsd_volumes import (
     betas_file,
     betas_folder,
     check_session,
-    read_labels,
     roi_folder,
     session_betas,
     subject_regions,
 )
 from preprocessing.quality import response_quality
-from preprocessing.reader import Grid, grid_of
+from preprocessing.reader import Grid, grid_of, read_labels
 from preprocessing.trials import stored_columns
 from preprocessing.workers import Backend, Workers
 from preprocessing.write import Job, StackedRows, SubjectWork, digest, parts_folder, prepare_store
@@ -304,12 +303,3 @@ def expected_files(
             for session in sessions[name]
         ]
     return files
-
-
-def numbered(subjects: str | Sequence[str] | None) -> list[str] | None:
-    """Names of subjects by number: 1, subj01 and sub-1 are "sub-01"."""
-    if subjects is None:
-        return None
-    words = subjects.replace(",", " ").split() if isinstance(subjects, str) else subjects
-    plain = [re.sub(r"^(sub-|subj?)", "", str(word)) for word in words]
-    return [f"sub-{int(word):02d}" if word.isdecimal() else word for word in plain]

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from warnings import warn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mindvis.errors import SourceError, one_of
 from preprocessing.betas import dataset_of, opened_hdf5, standardised
-from preprocessing.reader import Grid, grid_of, open_image, read_voxels, readable
+from preprocessing.reader import Grid, open_image, read_labels, read_voxels
 
 #: stored betas are 300 times the percent signal change
 SCALE = 300.0
@@ -49,28 +48,6 @@ def betas_file(folder: Path, session: int) -> Path:
     stem = folder / f"betas_session{session:02d}"
     image, hdf5 = (stem.with_name(stem.name + end) for end in (".nii.gz", ".hdf5"))
     return hdf5 if hdf5.is_file() and not image.is_file() else image
-
-
-def read_labels(path: Path, grid: Grid) -> NDArray[np.float64]:
-    """A 3-D image, (X, Y, Z).
-
-    NSD's headers do not always agree on the origin; an affine that differs is a warning.
-
-    Raises:
-        SourceError: If its shape is not the grid's, or the file is damaged.
-    """
-    found = grid_of(path)
-    if found.shape != grid.shape:
-        raise SourceError(
-            f"{path} has the shape {found.shape}", f"the shape {grid.shape} of {grid.source}"
-        )
-    if np.abs(found.affine - grid.affine).max() > 1e-2:
-        warn(f"the affines of {path} and {grid.source} differ; the latter is kept", stacklevel=2)
-    with readable(path):
-        values = np.asarray(open_image(path).dataobj, dtype=np.float64)
-    if values.size != np.prod(grid.shape):
-        raise SourceError(f"{path} has the shape {values.shape}", f"one volume of {grid.shape}")
-    return np.nan_to_num(values.reshape(grid.shape))
 
 
 def subject_regions(
