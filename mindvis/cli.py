@@ -58,6 +58,7 @@ COMMANDS: dict[str, Command] = {
             nsd="the Natural Scenes Dataset, as published or as MindEye2 arranged it",
             haxby="blocks of eight categories, through nilearn or from its cache",
             miyawaki="patterns of 10 x 10 patches, through nilearn or from its cache",
+            things="THINGS-fMRI, volumes or tables",
             arrays="arrays in .npz, .mat or .h5 files",
             god="Generic Object Decoding, BData or the npz form of MinD-Vis",
             augment="a store with simulated trials of other pictures, where measured ones are few",

@@ -114,8 +114,11 @@ def _pixels(path: Path) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
+_FIND = "check --stimulus_root, or pass --stimulus_column null to prepare without pictures"
+
+
 def gather_stimuli(
-    trials: pd.DataFrame, roots: Sequence[Path], image_size: int | None
+    trials: pd.DataFrame, roots: Sequence[Path], image_size: int | None, remedy: str = _FIND
 ) -> tuple[StimulusData | None, list[Path]]:
     """All pictures that trials name, in order of their ids, and their files.
 
@@ -123,6 +126,7 @@ def gather_stimuli(
         trials: Columns stimulus, file, label, category.
         roots: Folders in which to look for the files, in order of preference.
         image_size: Side in pixels; None keeps the pictures' own.
+        remedy: What to do where pictures are missing.
 
     Raises:
         SourceError: If a picture is missing, or two files or two classes share an id.
@@ -146,7 +150,7 @@ def gather_stimuli(
             f"{len(missing)} of {len(files)} pictures that the events name are not in {roots[0]}, "
             f"{missing[0]!r} the first",
             "every picture",
-            "check --stimulus_root, or pass --stimulus_column null to prepare without pictures",
+            remedy,
         )
     paths = [path for path in files if path is not None]
     ids, labels, categories = (table[name].tolist() for name in ("stimulus", "label", "category"))
