@@ -234,8 +234,8 @@ def subject_work(
     grid, blocks = grid_of(bold), read_blocks(table, num_volumes(bold))
     if blocks.empty:
         raise SourceError(f"{table} names no category", "some volumes that are not rest")
-    for block in blocks.itertuples():
-        window_rows(TR * np.arange(block.last - block.first), block.onset, response, str(bold))
+    for first, last, onset in blocks[["first", "last", "onset"]].to_numpy(np.float64):
+        window_rows(TR * np.arange(last - first, dtype=np.float64), onset, response, str(bold))
     masks = {region: own / file for region, file in MASKS.items() if (own / file).is_file()}
     regions = {region: read_labels(path, grid) > 0 for region, path in masks.items()}
     whole = folder / "mask.nii.gz"

@@ -87,7 +87,7 @@ def prepare_things(
         work, trials = make(root, name, voxels, zscore, parts)
         works.append(work)
         tables.append(trials)
-    stimuli, pictures = None, []
+    stimuli, pictures = None, list[Path]()
     if images is not None:
         remedy = "check --images, or leave it out to prepare without pictures"
         folders = [root / images]

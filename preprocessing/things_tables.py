@@ -97,11 +97,19 @@ def transposed(
             part = block[:, trials].T.astype(np.float32)
             if not np.isfinite(part).all():
                 raise SourceError(f"{path} has NaN or infinite values", "finite responses")
-            for session in [] if fit is None else np.unique(sessions):
-                own = sessions == session
-                part[own] = standardised(part[own], fit[own], f"session {session} of {path.name}")
-            rows[:, start : start + _BLOCK] = part
+            rows[:, start : start + _BLOCK] = part if fit is None else scaled(part, sessions, fit)
         return rows
+
+
+def scaled(
+    rows: NDArray[np.float32], sessions: NDArray[np.int64], fit: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """Each session standardised by its trials in `fit`; (trials, voxels)."""
+    out = np.empty_like(rows)
+    for session in np.unique(sessions):
+        own = sessions == session
+        out[own] = standardised(rows[own], fit[own], f"session {session}")
+    return out
 
 
 def read_voxel_table(path: Path) -> pd.DataFrame:

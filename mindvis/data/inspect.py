@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from mindvis.console import say
+from mindvis.data.leaks import find_leaks, members
 from mindvis.data.reliability import explainable_variance
 from mindvis.data.store import StoredSubject, VoxelStore
 from mindvis.data.transforms import FILE_NAME, Preprocessing, find_saved
@@ -49,8 +50,18 @@ def describe_store(path: Path) -> Iterator[str]:
             classes, groups = len(set(store.stimuli.labels)), len(set(store.stimuli.categories))
             yield f"stimuli: {shape[0]} pictures of {shape[1]} x {shape[2]} pixels"
             yield f"  {classes} classes in {groups} categories"
+            yield from describe_strata(store)
+            problems += find_leaks(store)
     yield "problems: none" if not problems else f"problems: {len(problems)}"
     yield from (f"  {problem}" for problem in problems)
+
+
+def describe_strata(store: VoxelStore) -> Iterator[str]:
+    """A line for each stratum of the pictures: how many of each split are in it."""
+    for name, inside in (store.stimuli.strata if store.stimuli else {}).items():
+        counts = [(split, *members(store, inside, split)) for split in ("train", "test")]
+        parts = (f"{found} of {count} in {split}" for split, found, count in counts)
+        yield f"  stratum {name}: {', '.join(parts)}"
 
 
 def describe_subject(subject: StoredSubject) -> Iterator[str]:
