@@ -62,6 +62,7 @@ COMMANDS: dict[str, Command] = {
             arrays="arrays in .npz, .mat or .h5 files",
             god="Generic Object Decoding, BData or the npz form of MinD-Vis",
             augment="a store with simulated trials of other pictures, where measured ones are few",
+            strata="mark the pictures of a store that other data sets show too",
         ),
     ),
     "inspect": Command(

@@ -16,7 +16,10 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mindvis.console import say
+from mindvis.data.leaks import find_leaks
 from mindvis.data.schema import StimulusData, SubjectData
+from mindvis.data.store import VoxelStore
 from mindvis.data.writer import write_store
 from mindvis.provenance import software_versions
 from preprocessing.facts import Facts, differences, say_differences, say_summary
@@ -154,6 +157,14 @@ def prepare_store(
     attributes = store_attributes(facts.attributes(), options, [*files, *pictures])
     write_store(store, records(), stimuli, attributes)
     remove_parts(store)
+    say_leaks(store)
+
+
+def say_leaks(store: Path) -> None:
+    """Say which pictures of the training trials are, or look like, pictures of the test."""
+    with VoxelStore(store) as written:
+        for line in find_leaks(written):
+            say(f"  problem of the split: {line}")
 
 
 def remove_parts(store: Path) -> None:
