@@ -53,7 +53,7 @@ class Facts:
 
     Args:
         dataset: Its name.
-        subjects: By name; empty where the names are not known beforehand.
+        subjects: By name; "*" stands for any name, none for any with nothing declared.
         splits: Which trials are for the test, in words.
         licence: Under which the files are used.
         citation: The paper.
@@ -91,10 +91,10 @@ def chosen_subjects(facts: Facts, wanted: str | Sequence[str] | None) -> list[st
     """
     if wanted is None:
         return sorted(facts.subjects)
-    given = wanted.replace(",", " ").split() if isinstance(wanted, str) else list(wanted)
+    given = re.findall(r"[\w-]+", wanted) if isinstance(wanted, str) else list(wanted)
     names = [name if name.startswith("sub-") else f"sub-{name}" for name in given]
     for name in names:
-        if facts.subjects and name not in facts.subjects:
+        if facts.subjects and not {name, "*"} & set(facts.subjects):
             raise SourceError(
                 f"{facts.dataset} has no subject {name!r}", one_of("it", name, facts.subjects)
             )
@@ -157,10 +157,10 @@ def files_are_there(expected: Sequence[ExpectedFile], facts: Facts, check: bool)
 
 def differences(facts: Facts, name: str, data: SubjectData) -> list[str]:
     """Every way in which a subject differs from what is declared, a sentence each."""
-    if name not in facts.subjects:
+    declared = facts.subjects.get(name) or facts.subjects.get("*")
+    if declared is None:
         known = ", ".join(sorted(facts.subjects))
         return [f"{name}: not declared; {facts.dataset} has {known}"] if known else []
-    declared = facts.subjects[name]
     pairs = [
         *_counts(declared, data.trials),
         *(

@@ -82,6 +82,9 @@ def describe_subject(subject: StoredSubject) -> Iterator[str]:
         )
         yield f"  {split}: {len(rows)} trials of {len(repeats)} stimuli, {span or 0} of each"
     yield f"  rest: {int((trials['kind'] == 'rest').sum())} windows"
+    imagined = int((trials["kind"] == "imagery").sum())
+    if imagined:
+        yield f"  imagery: {imagined} trials"
     sizes = ", ".join(f"{name} {int(mask.sum())}" for name, mask in subject.rois.items())
     yield f"  ROIs (voxels): {sizes or 'none'}"
     score = single_trial_signal(subject)
@@ -118,7 +121,7 @@ def find_problems(subject: StoredSubject) -> Iterator[str]:
     nameless = int((task["stimulus"] == "").sum())
     if nameless:
         yield f"{nameless} task trials have no stimulus"
-    doubled = subject.num_voxels - len(np.unique(subject.ijk, axis=0))
+    doubled = subject.num_voxels - len(np.unique(places(subject), axis=0))
     if doubled:
         yield f"{doubled} voxels share their place with another"
     yield from (f"ROI {name} is empty" for name, mask in subject.rois.items() if not mask.any())
@@ -127,6 +130,15 @@ def find_problems(subject: StoredSubject) -> Iterator[str]:
         yield f"{int(bad.sum())} voxels are NaN or infinite in some trial"
     if constant.any():
         yield f"{int(constant.sum())} voxels never change"
+
+
+def places(subject: StoredSubject) -> npt.NDArray[np.int64]:
+    """(voxels, 5), what tells one place from another: indices, vertex, number of the structure."""
+    surface = subject.grayordinates
+    vertex = np.full(subject.num_voxels, -1) if surface is None else surface.vertex
+    names = [""] * subject.num_voxels if surface is None else surface.structure
+    part = np.unique(names, return_inverse=True)[1]
+    return np.column_stack([subject.ijk, vertex, part]).astype(np.int64)
 
 
 def scan(subject: StoredSubject) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

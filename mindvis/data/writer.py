@@ -17,6 +17,7 @@ from mindvis.data.schema import (
     SCHEMA_VERSION,
     TEXT_COLUMNS,
     TRIAL_COLUMNS,
+    Grayordinates,
     StimulusData,
     SubjectData,
     check_unique,
@@ -103,6 +104,8 @@ def _write_subject(file: h5py.File, name: str, subject: SubjectData | StoredSubj
     put(group, "voxels/ijk", np.asarray(subject.ijk, dtype=np.int32))
     put(group, "voxels/affine", np.asarray(subject.affine, dtype=np.float64))
     put(group, "voxels/shape", np.asarray(subject.shape, dtype=np.int64))
+    if subject.grayordinates is not None:
+        _write_grayordinates(group, subject.grayordinates)
     for folder, members, dtype in (
         ("rois", subject.rois, np.bool_),
         ("quality", subject.quality, np.float32),
@@ -111,6 +114,13 @@ def _write_subject(file: h5py.File, name: str, subject: SubjectData | StoredSubj
         for key in sorted(members):
             _check_name(key, folder)
             put(group, f"{folder}/{key}", np.asarray(members[key], dtype=dtype))
+
+
+def _write_grayordinates(group: h5py.Group, places: Grayordinates) -> None:
+    put_texts(group, "voxels/structure", list(places.structure))
+    put(group, "voxels/vertex", np.asarray(places.vertex, dtype=np.int32))
+    for name, size in sorted(places.surfaces.items()):
+        group["voxels/vertex"].attrs[name] = np.int64(size)
 
 
 def _write_trials(group: h5py.Group, name: str, subject: SubjectData | StoredSubject) -> None:
