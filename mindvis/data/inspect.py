@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from mindvis.console import say
+from mindvis.data.figure import write_figure
 from mindvis.data.leaks import find_leaks, members
 from mindvis.data.reliability import explainable_variance
 from mindvis.data.store import StoredSubject, VoxelStore
@@ -21,15 +22,21 @@ from mindvis.errors import DataError, StoreError
 BLOCK = 512
 
 
-def inspect(file: str) -> None:
+def inspect(file: str, figure: str | None = None) -> None:
     """Print what a store or an output folder holds: subjects, trials, splits, ROIs, problems.
 
     Args:
         file: A VoxelStore, or the folder of a run, a model or decoded pictures.
+        figure: Also draw pictures and each subject's mean response map into this file, such as
+            store.png.
     """
     path = Path(file)
     for line in describe_folder(path) if path.is_dir() else describe_store(path):
         say(line)
+    if figure is not None:
+        with VoxelStore(path) as store:
+            write_figure(store, Path(figure))
+        say(f"wrote {figure}")
 
 
 def describe_store(path: Path) -> Iterator[str]:
