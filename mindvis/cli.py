@@ -61,6 +61,7 @@ COMMANDS: dict[str, Command] = {
             things="THINGS-fMRI, volumes or tables",
             arrays="arrays in .npz, .mat or .h5 files",
             god="Generic Object Decoding, BData or the npz form of MinD-Vis",
+            bold5000="BOLD5000, betas of regions or volumes",
             hcp="resting state of the Human Connectome Project, CIFTI or volumes",
             augment="a store with simulated trials of other pictures, where measured ones are few",
             strata="mark the pictures of a store that other data sets show too",
