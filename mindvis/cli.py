@@ -72,6 +72,11 @@ COMMANDS: dict[str, Command] = {
         "mindvis.data.inspect:inspect",
         positional=("file",),
     ),
+    "write-volume": Command(
+        "write values of voxels as a NIfTI or CIFTI image",
+        "mindvis.data.volumes:write_volume",
+        positional=("store",),
+    ),
     "fit": Command(
         "train a stage, or go on where it was interrupted",
         "mindvis.training:fit",
