@@ -1,17 +1,18 @@
 """`mindvis prepare bids`: a BIDS data set, raw or preprocessed by fMRIPrep, into a VoxelStore."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
 from preprocessing.events import EventOptions
 from preprocessing.facts import NOT_CONTENT, Facts
+from preprocessing.glmsingle import glmsingle_work
 from preprocessing.layout import find_scans, find_subjects, read_json
 from preprocessing.pictures import gather_stimuli
 from preprocessing.plan import SignalOptions, plan_run
+from preprocessing.series import ENDINGS, Form
 from preprocessing.signal import CleaningOptions, ResponseOptions
 from preprocessing.subject import SubjectPlan, plan_subject, run_parts, subject_data
 from preprocessing.trials import TestOptions, assign_splits
@@ -24,12 +25,16 @@ def prepare_bids(
     store: str,
     subjects: str | list[str] | None = None,
     derivatives: str | None = None,
+    form: Form = "volume",
     space: str | None = None,
+    resolution: str | None = None,
     tasks: list[str] | None = None,
     rest_tasks: list[str] | None = None,
     mask: str | None = None,
     rois: str | None = None,
+    atlas: str | None = None,
     voxels: Literal["mask", "rois"] = "mask",
+    glmsingle: str | None = None,
     response: Literal["average", "lsa", "lss"] = "average",
     lag_start: float = 4.0,
     lag_end: float = 9.0,
@@ -66,14 +71,22 @@ def prepare_bids(
         subjects: Such as sub-01,sub-02; all by default.
         derivatives: Folder of preprocessed images, relative to source, such as
             derivatives/fmriprep; the raw images by default.
-        space: `space-` entity of the preprocessed images, such as T1w.
+        form: Volumes, fMRIPrep's surfaces (*_hemi-L_*_bold.func.gii and hemi-R), or its
+            grayordinates (*_bold.dtseries.nii).
+        space: `space-` entity of the preprocessed images, such as T1w or fsaverage5.
+        resolution: `res-` or `den-` entity of the preprocessed images, such as 2 or 91k.
         tasks: Tasks to prepare; all by default.
         rest_tasks: Tasks in which nothing was shown; [rest] by default.
         mask: Brain mask: a file or pattern relative to source, {subject} and {session} filled in;
             by default *_desc-brain_mask.nii.gz among the derivatives, one a run or a subject.
         rois: ROI masks: a folder or pattern, likewise, or "none"; by default all
             *_mask.nii.gz with an entity label- among the derivatives.
+        atlas: Regions of surfaces and grayordinates, relative to source: a .dlabel.nii file, or
+            the left hemisphere's .label.gii, whose name has hemi-L.
         voxels: Store the voxels of the brain mask, or those of them that lie in an ROI.
+        glmsingle: Take betas of GLMsingle instead of estimating responses: the folder that holds
+            TYPED_FITHRF_GLMDENOISE_RR.hdf5, relative to source, {subject} and {session} filled in;
+            it must have been given the trials of these event tables, in order of time.
         response: Average of volumes, or betas of a GLM with a regressor for each trial (lsa), or of
             one GLM for each trial (lss).
         lag_start: First moment of the average, in seconds after onset.
@@ -83,7 +96,8 @@ def prepare_bids(
         high_pass: Remove slower drifts, in hertz; null keeps them.
         standardise: Bring each voxel of each run to mean 0 and standard deviation 1.
         confounds: Columns of *_desc-confounds_timeseries.tsv to regress out, such as
-            "[trans_*, a_comp_cor_0*]"; motion (six columns, where there is such a file), or none.
+            "[trans_*, a_comp_cor_0*]"; motion (six columns, where there is such a file); none; or a
+            strategy of nilearn (simple, scrubbing, compcor, ica_aroma), which may omit volumes.
         rest_window: Length of the windows over which rest volumes are averaged, in seconds.
         nan: Refuse voxels with NaN, or drop them from all runs of the subject.
         stimulus_column: Column of the events that names the picture; null prepares without them.
@@ -109,7 +123,8 @@ def prepare_bids(
     root, target = Path(source), Path(store)
     signal = SignalOptions(
         cleaning=CleaningOptions(detrend, high_pass, standardise),
-        response=ResponseOptions(response, lag_start, lag_end, hrf_model),
+        # the lags of an average do not matter to betas that exist
+        response=ResponseOptions("lsa" if glmsingle else response, lag_start, lag_end, hrf_model),
         rest_window=rest_window,
         confounds=confounds,
         nan=nan,
@@ -121,34 +136,31 @@ def prepare_bids(
     plans = []
     for name in find_subjects(images, subjects):
         scans = find_scans(
-            images, name, space=space, tasks=tasks, rest_tasks=rest_tasks or ["rest"]
+            images,
+            name,
+            space=space,
+            resolution=resolution,
+            tasks=tasks,
+            rest_tasks=rest_tasks or ["rest"],
+            ending=ENDINGS[form],
         )
+        if glmsingle:
+            scans = [scan for scan in scans if scan.kind == "task"]
         runs = [
             plan_run(scan, list(dict.fromkeys([images, root])), signal, events) for scan in scans
         ]
-        plans.append(plan_subject(root, images, runs, mask, rois, voxels))
+        labels = root / atlas if atlas else None
+        plans.append(plan_subject(root, images, runs, mask, rois, voxels, labels))
     assign_splits([p.trials for p in plans], TestOptions(test, test_repeats, test_runs or ()))
-    write_plans(
-        plans, root, target, signal, [root / stimulus_root, root], image_size, options, workers
-    )
-
-
-def write_plans(
-    plans: Sequence[SubjectPlan],
-    source: Path,
-    target: Path,
-    signal: SignalOptions,
-    picture_roots: Sequence[Path],
-    image_size: int | None,
-    options: dict[str, Any],
-    workers: Workers,
-) -> None:
-    """Process all runs and write the store."""
+    parts = parts_folder(target)
+    if glmsingle:
+        works = [glmsingle_work(p, root, glmsingle, standardise, parts) for p in plans]
+    else:
+        works = [subject_work(plan, signal, parts) for plan in plans]
     everything = pd.concat([plan.trials for plan in plans])
-    stimuli, pictures = gather_stimuli(everything, picture_roots, image_size)
-    works = [subject_work(plan, signal, parts_folder(target)) for plan in plans]
-    facts = dataset_facts(source)
-    prepare_store(target, works, stimuli, facts, options, workers, pictures)
+    roots = [root / stimulus_root, root]
+    stimuli, pictures = gather_stimuli(everything, roots, image_size)
+    prepare_store(target, works, stimuli, dataset_facts(root), options, workers, pictures)
 
 
 def subject_work(plan: SubjectPlan, signal: SignalOptions, folder: Path) -> SubjectWork:
