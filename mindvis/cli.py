@@ -37,6 +37,14 @@ class Command:
     subcommands: Mapping[str, "Command"] = field(default_factory=dict)
 
 
+def _readers(**summaries: str) -> dict[str, Command]:
+    """Subcommands of `prepare`: NAME is `prepare_NAME` of `preprocessing/NAME.py`."""
+    return {
+        name: Command(summary, f"preprocessing.{name}:prepare_{name}")
+        for name, summary in summaries.items()
+    }
+
+
 COMMANDS: dict[str, Command] = {
     "simulate": Command(
         "write a BIDS data set of a simulated observer",
@@ -45,23 +53,29 @@ COMMANDS: dict[str, Command] = {
     ),
     "prepare": Command(
         "turn raw data into a store of responses and pictures",
-        subcommands={
-            "bids": Command(
-                "a BIDS data set, raw or from fMRIPrep", "preprocessing.bids:prepare_bids"
-            ),
-            "arrays": Command(
-                "arrays in .npz, .mat or .h5 files", "preprocessing.arrays:prepare_arrays"
-            ),
-            "augment": Command(
-                "a store with simulated trials of other pictures, where measured ones are few",
-                "preprocessing.augment:prepare_augment",
-            ),
-        },
+        subcommands=_readers(
+            bids="a BIDS data set, raw or from fMRIPrep",
+            nsd="the Natural Scenes Dataset, as published or as MindEye2 arranged it",
+            haxby="blocks of eight categories, through nilearn or from its cache",
+            miyawaki="patterns of 10 x 10 patches, through nilearn or from its cache",
+            things="THINGS-fMRI, volumes or tables",
+            arrays="arrays in .npz, .mat or .h5 files",
+            god="Generic Object Decoding, BData or the npz form of MinD-Vis",
+            bold5000="BOLD5000, betas of regions or volumes",
+            hcp="resting state of the Human Connectome Project, CIFTI or volumes",
+            augment="a store with simulated trials of other pictures, where measured ones are few",
+            strata="mark the pictures of a store that other data sets show too",
+        ),
     ),
     "inspect": Command(
         "say what a store or a run folder holds",
         "mindvis.data.inspect:inspect",
         positional=("file",),
+    ),
+    "write-volume": Command(
+        "write values of voxels as a NIfTI or CIFTI image",
+        "mindvis.data.volumes:write_volume",
+        positional=("store",),
     ),
     "fit": Command(
         "train a stage, or go on where it was interrupted",

@@ -8,7 +8,7 @@ from mindvis.errors import ConfigError
 from preprocessing.formats import load_arrays
 from preprocessing.orientation import Layout, Scale
 from preprocessing.tables import ImageOptions, Section, stacked_responses, subject_data, trial_table
-from preprocessing.write import store_attributes
+from preprocessing.write import say_leaks, store_attributes
 
 
 def prepare_arrays(
@@ -106,6 +106,7 @@ def prepare_arrays(
         f"{subject}: {counts.get('train', 0)} train and {counts.get('test', 0)} test trials, "
         f"{data.ijk.shape[0]} voxels, {len(stimuli.ids) if stimuli else 0} pictures"
     )
+    say_leaks(Path(store))
 
 
 def chosen_sections(whole: Section, train: Section, test: Section) -> list[Section]:

@@ -1,22 +1,23 @@
 """`mindvis prepare bids`: a BIDS data set, raw or preprocessed by fMRIPrep, into a VoxelStore."""
 
-from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
-from mindvis.console import say
-from mindvis.data.schema import SubjectData
-from mindvis.data.writer import write_store
 from preprocessing.events import EventOptions
+from preprocessing.facts import NOT_CONTENT, Facts
+from preprocessing.glmsingle import glmsingle_work
 from preprocessing.layout import find_scans, find_subjects, read_json
 from preprocessing.pictures import gather_stimuli
 from preprocessing.plan import SignalOptions, plan_run
+from preprocessing.series import ENDINGS, Form
 from preprocessing.signal import CleaningOptions, ResponseOptions
-from preprocessing.subject import SubjectPlan, plan_subject, run_parts, subject_data, summary
+from preprocessing.subject import SubjectPlan, plan_subject, run_parts, subject_data
 from preprocessing.trials import TestOptions, assign_splits
-from preprocessing.write import parts_folder, remove_parts, run_jobs, store_attributes
+from preprocessing.workers import Backend, Workers
+from preprocessing.write import SubjectWork, parts_folder, prepare_store
 
 
 def prepare_bids(
@@ -24,12 +25,16 @@ def prepare_bids(
     store: str,
     subjects: str | list[str] | None = None,
     derivatives: str | None = None,
+    form: Form = "volume",
     space: str | None = None,
+    resolution: str | None = None,
     tasks: list[str] | None = None,
     rest_tasks: list[str] | None = None,
     mask: str | None = None,
     rois: str | None = None,
+    atlas: str | None = None,
     voxels: Literal["mask", "rois"] = "mask",
+    glmsingle: str | None = None,
     response: Literal["average", "lsa", "lss"] = "average",
     lag_start: float = 4.0,
     lag_end: float = 9.0,
@@ -51,6 +56,8 @@ def prepare_bids(
     test_runs: list[int] | None = None,
     image_size: int | None = None,
     n_jobs: int = 1,
+    backend: Backend = "processes",
+    scheduler: str | None = None,
 ) -> None:
     """Prepare a BIDS data set: one response for each trial and rest window, voxel by voxel.
 
@@ -64,14 +71,22 @@ def prepare_bids(
         subjects: Such as sub-01,sub-02; all by default.
         derivatives: Folder of preprocessed images, relative to source, such as
             derivatives/fmriprep; the raw images by default.
-        space: `space-` entity of the preprocessed images, such as T1w.
+        form: Volumes, fMRIPrep's surfaces (*_hemi-L_*_bold.func.gii and hemi-R), or its
+            grayordinates (*_bold.dtseries.nii).
+        space: `space-` entity of the preprocessed images, such as T1w or fsaverage5.
+        resolution: `res-` or `den-` entity of the preprocessed images, such as 2 or 91k.
         tasks: Tasks to prepare; all by default.
         rest_tasks: Tasks in which nothing was shown; [rest] by default.
         mask: Brain mask: a file or pattern relative to source, {subject} and {session} filled in;
             by default *_desc-brain_mask.nii.gz among the derivatives, one a run or a subject.
         rois: ROI masks: a folder or pattern, likewise, or "none"; by default all
             *_mask.nii.gz with an entity label- among the derivatives.
+        atlas: Regions of surfaces and grayordinates, relative to source: a .dlabel.nii file, or
+            the left hemisphere's .label.gii, whose name has hemi-L.
         voxels: Store the voxels of the brain mask, or those of them that lie in an ROI.
+        glmsingle: Take betas of GLMsingle instead of estimating responses: the folder that holds
+            TYPED_FITHRF_GLMDENOISE_RR.hdf5, relative to source, {subject} and {session} filled in;
+            it must have been given the trials of these event tables, in order of time.
         response: Average of volumes, or betas of a GLM with a regressor for each trial (lsa), or of
             one GLM for each trial (lss).
         lag_start: First moment of the average, in seconds after onset.
@@ -81,7 +96,8 @@ def prepare_bids(
         high_pass: Remove slower drifts, in hertz; null keeps them.
         standardise: Bring each voxel of each run to mean 0 and standard deviation 1.
         confounds: Columns of *_desc-confounds_timeseries.tsv to regress out, such as
-            "[trans_*, a_comp_cor_0*]"; motion (six columns, where there is such a file), or none.
+            "[trans_*, a_comp_cor_0*]"; motion (six columns, where there is such a file); none; or a
+            strategy of nilearn (simple, scrubbing, compcor, ica_aroma), which may omit volumes.
         rest_window: Length of the windows over which rest volumes are averaged, in seconds.
         nan: Refuse voxels with NaN, or drop them from all runs of the subject.
         stimulus_column: Column of the events that names the picture; null prepares without them.
@@ -95,16 +111,20 @@ def prepare_bids(
         test_runs: Numbers of the test runs.
         image_size: Side in pixels of the stored pictures (centre square); by default as they are.
         n_jobs: Runs to process at the same time; -1 for one a core.
+        backend: Processes of this machine, or the workers of a Dask cluster.
+        scheduler: Address of the Dask scheduler, such as tcp://10.0.0.1:8786.
 
     Raises:
         SourceError: If something in the source is missing, malformed or contradictory.
     """
-    options = {k: v for k, v in locals().items() if k not in {"store", "n_jobs"}}
+    options = {k: v for k, v in locals().items() if k not in NOT_CONTENT}
+    workers = Workers(n_jobs, backend, scheduler)
     options["source"] = Path(source).resolve().name
     root, target = Path(source), Path(store)
     signal = SignalOptions(
         cleaning=CleaningOptions(detrend, high_pass, standardise),
-        response=ResponseOptions(response, lag_start, lag_end, hrf_model),
+        # the lags of an average do not matter to betas that exist
+        response=ResponseOptions("lsa" if glmsingle else response, lag_start, lag_end, hrf_model),
         rest_window=rest_window,
         confounds=confounds,
         nan=nan,
@@ -116,53 +136,50 @@ def prepare_bids(
     plans = []
     for name in find_subjects(images, subjects):
         scans = find_scans(
-            images, name, space=space, tasks=tasks, rest_tasks=rest_tasks or ["rest"]
+            images,
+            name,
+            space=space,
+            resolution=resolution,
+            tasks=tasks,
+            rest_tasks=rest_tasks or ["rest"],
+            ending=ENDINGS[form],
         )
+        if glmsingle:
+            scans = [scan for scan in scans if scan.kind == "task"]
         runs = [
             plan_run(scan, list(dict.fromkeys([images, root])), signal, events) for scan in scans
         ]
-        plans.append(plan_subject(root, images, runs, mask, rois, voxels))
+        labels = root / atlas if atlas else None
+        plans.append(plan_subject(root, images, runs, mask, rois, voxels, labels))
     assign_splits([p.trials for p in plans], TestOptions(test, test_repeats, test_runs or ()))
-    write_plans(
-        plans, root, target, signal, [root / stimulus_root, root], image_size, options, n_jobs
-    )
-
-
-def write_plans(
-    plans: Sequence[SubjectPlan],
-    source: Path,
-    target: Path,
-    signal: SignalOptions,
-    picture_roots: Sequence[Path],
-    image_size: int | None,
-    options: dict[str, Any],
-    n_jobs: int,
-) -> None:
-    """Process all runs and write the store."""
+    parts = parts_folder(target)
+    if glmsingle:
+        works = [glmsingle_work(p, root, glmsingle, standardise, parts) for p in plans]
+    else:
+        works = [subject_work(plan, signal, parts) for plan in plans]
     everything = pd.concat([plan.trials for plan in plans])
-    stimuli, pictures = gather_stimuli(everything, picture_roots, image_size)
-    jobs = {plan.name: run_parts(plan, signal, parts_folder(target)) for plan in plans}
-    run_jobs([job for each in jobs.values() for job in each], n_jobs, "runs")
-
-    def subjects() -> Iterator[tuple[str, SubjectData]]:
-        for plan in plans:
-            yield plan.name, subject_data(plan, jobs[plan.name], signal)
-
-    files = [p for plan in plans for p in [*plan.files, *(f for r in plan.runs for f in r.files)]]
-    attributes = store_attributes(dataset_facts(source), options, [*files, *pictures])
-    write_store(target, subjects(), stimuli, attributes)
-    remove_parts(target)
-    for plan in plans:
-        say(summary(plan))
+    roots = [root / stimulus_root, root]
+    stimuli, pictures = gather_stimuli(everything, roots, image_size)
+    prepare_store(target, works, stimuli, dataset_facts(root), options, workers, pictures)
 
 
-def dataset_facts(source: Path) -> dict[str, str]:
+def subject_work(plan: SubjectPlan, signal: SignalOptions, folder: Path) -> SubjectWork:
+    """A job for each run, and the record of all runs."""
+    jobs = run_parts(plan, signal, folder)
+    files = [*plan.files, *(file for run in plan.runs for file in run.files)]
+    return SubjectWork(plan.name, partial(subject_data, plan, jobs, signal), jobs, files)
+
+
+def dataset_facts(source: Path) -> Facts:
     """Name, licence and citation from dataset_description.json, as far as they are there."""
     path = source / "dataset_description.json"
     content = read_json(path) if path.is_file() else {}
     citation = content.get("HowToAcknowledge") or content.get("DatasetDOI") or ""
-    return {
-        "dataset": str(content.get("Name") or source.resolve().name),
-        "licence": str(content.get("License") or ""),
-        "citation": str(citation),
-    }
+    return Facts(
+        dataset=str(content.get("Name") or source.resolve().name),
+        subjects={},
+        splits="as the events say",
+        licence=str(content.get("License") or ""),
+        citation=str(citation),
+        where="where this data set came from",
+    )

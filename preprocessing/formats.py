@@ -1,9 +1,11 @@
 """Arrays by name out of .npz, .mat and .h5 files, nothing unpickled."""
 
+import tokenize
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
+from zlib import error as ZlibError
 
 import h5py
 import numpy as np
@@ -13,6 +15,25 @@ from numpy.typing import NDArray
 from mindvis.errors import SourceError, one_of
 
 Array = NDArray[Any]
+#: all that broken files have been seen to raise
+_BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    BadZipFile,
+    ZlibError,
+    SyntaxError,
+    tokenize.TokenError,
+    scipy.io.matlab.MatReadError,
+)
+
+
+#: an archive may unpack to so many times its size, and so many bytes beside
+_UNPACKED, _SMALL = 20, 1 << 28
 
 
 def load_arrays(path: Path, keys: Iterable[str]) -> dict[str, Array]:
@@ -30,6 +51,7 @@ def load_arrays(path: Path, keys: Iterable[str]) -> dict[str, Array]:
         raise SourceError(f"{path} does not exist", "a .npz, .mat, .h5 or .hdf5 file")
     try:
         if path.suffix == ".npz":
+            _refuse_bomb(path)
             with np.load(path, allow_pickle=False) as archive:
                 return _picked(archive, keys, path)
         if h5py.is_hdf5(path):
@@ -37,9 +59,37 @@ def load_arrays(path: Path, keys: Iterable[str]) -> dict[str, Array]:
                 return _from_hdf5(file, keys, path)
         if path.suffix == ".mat":
             return _picked(scipy.io.loadmat(path, variable_names=None), keys, path)
-    except (OSError, ValueError, BadZipFile, scipy.io.matlab.MatReadError) as error:
+    except _BROKEN as error:
         raise SourceError(f"{path} cannot be read ({error})", "plain arrays, no objects") from None
     raise SourceError(f"{path} is of no known format", "a .npz, .mat, .h5 or .hdf5 file")
+
+
+def array_names(path: Path) -> list[str]:
+    """Names of the arrays of an .npz file, in their order.
+
+    Raises:
+        SourceError: If it cannot be read.
+    """
+    try:
+        with ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except _BROKEN as error:
+        raise SourceError(f"{path} cannot be read ({error})", "an .npz file") from None
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuse an archive that would unpack to far more than it is.
+
+    Raises:
+        SourceError: It would.
+    """
+    with ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    limit = _UNPACKED * path.stat().st_size + _SMALL
+    if size > limit:
+        raise SourceError(
+            f"{path} would unpack to {size:,} bytes", f"at most {limit:,}", "check where it is from"
+        )
 
 
 def _from_hdf5(file: h5py.File, keys: Iterable[str], path: Path) -> dict[str, Array]:

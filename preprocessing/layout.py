@@ -79,8 +79,10 @@ def find_scans(
     subject: str,
     *,
     space: str | None = None,
+    resolution: str | None = None,
     tasks: Sequence[str] | None = None,
     rest_tasks: Sequence[str] = ("rest",),
+    ending: str = "_bold.nii*",
 ) -> list[Scan]:
     """All BOLD runs of a subject, in order of session, task and run.
 
@@ -88,32 +90,41 @@ def find_scans(
         folder: A raw BIDS folder or one of derivatives.
         subject: BIDS name, such as "sub-01".
         space: Keep images of this `space-` entity alone.
+        resolution: Keep images of this `res-` (or `den-`) entity alone.
         tasks: Keep these tasks alone.
         rest_tasks: Tasks in which nothing was shown.
+        ending: End of the images' names; of surfaces, the left hemisphere stands for both.
 
     Raises:
         SourceError: If there is no image, or several for one run.
     """
-    files = _bold_files(folder / subject)
+    files = _bold_files(folder / subject, ending)
     scans = [Scan(bold=path, subject=subject, entities=parse_entities(path)) for path in files]
     scans = [s for s in scans if space is None or s.entities.get("space") == space]
+    scans = [s for s in scans if resolution is None or resolution in _resolutions(s)]
     scans = [s for s in scans if tasks is None or s.task in tasks]
     if not scans:
         chosen = f" of space {space}" if space else ""
+        chosen += f" of resolution {resolution}" if resolution else ""
         chosen += f" of tasks {', '.join(tasks)}" if tasks else ""
         raise SourceError(
             f"{folder / subject} holds no BOLD image{chosen}",
-            "files named *_bold.nii.gz",
-            "check --source, --derivatives, --space and --tasks",
+            f"files named *{ending.replace('.nii*', '.nii.gz')}",
+            "check --source, --derivatives, --form, --space, --resolution and --tasks",
         )
     _refuse_twins(scans)
     scans = [replace(s, kind="rest") if s.task in rest_tasks else s for s in scans]
     return _numbered(sorted(scans, key=_order))
 
 
-def _bold_files(folder: Path) -> list[Path]:
-    """NIfTI images of the suffix `bold`: preprocessed ones alone where there are any."""
-    names = [p for p in folder.rglob("*_bold.nii*") if p.name.endswith((".nii", ".nii.gz"))]
+def _resolutions(scan: Scan) -> set[str | None]:
+    return {scan.entities.get("res"), scan.entities.get("den")}
+
+
+def _bold_files(folder: Path, ending: str) -> list[Path]:
+    """Images of the suffix `bold`: preprocessed ones alone where there are any."""
+    names = [p for p in folder.rglob(f"*{ending}") if p.name.endswith((".nii", ".nii.gz", ".gii"))]
+    names = [p for p in names if parse_entities(p).get("hemi", "L") == "L"]
     names = [p for p in names if parse_entities(p).get("part", "mag") == "mag"]
     preprocessed = [p for p in names if parse_entities(p).get("desc") == "preproc"]
     return sorted(preprocessed or names)
@@ -125,10 +136,12 @@ def _refuse_twins(scans: Iterable[Scan]) -> None:
         twin = seen.setdefault(scan.identity, scan)
         if twin is not scan:
             spaces = sorted({s.entities.get("space", "none") for s in (twin, scan)})
+            sizes = sorted({str(r) for s in (twin, scan) for r in _resolutions(s) if r})
+            more = f" or --resolution ({', '.join(sizes)} found)" if sizes else ""
             raise SourceError(
                 f"one run has two images, {twin.bold.name} and {scan.bold.name}",
                 "one image a run",
-                f"choose with --space ({', '.join(spaces)} found)",
+                f"choose with --space ({', '.join(spaces)} found){more}",
             )
 
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from mindvis.data.schema import StimulusData
 from mindvis.errors import SourceError
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 
 
 def picture_id(name: str) -> str:
@@ -27,7 +27,7 @@ def picture_id(name: str) -> str:
     path = PurePosixPath(name.replace("\\", "/")) if name else None
     if path is None:
         return ""
-    return str(path.with_suffix("") if path.suffix.lower() in _SUFFIXES else path)
+    return str(path.with_suffix("") if path.suffix.lower() in PICTURE_SUFFIXES else path)
 
 
 def find_picture(name: str, roots: Sequence[Path]) -> Path | None:
@@ -36,9 +36,9 @@ def find_picture(name: str, roots: Sequence[Path]) -> Path | None:
     for root in roots:
         if (root / clean).is_file():
             return root / clean
-        if not clean.lower().endswith(_SUFFIXES):
+        if not clean.lower().endswith(PICTURE_SUFFIXES):
             near = sorted(root.glob(f"{clean}.*"))
-            images = [path for path in near if path.suffix.lower() in _SUFFIXES]
+            images = [path for path in near if path.suffix.lower() in PICTURE_SUFFIXES]
             if images:
                 return images[0]
     return None
@@ -114,8 +114,11 @@ def _pixels(path: Path) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
+_FIND = "check --stimulus_root, or pass --stimulus_column null to prepare without pictures"
+
+
 def gather_stimuli(
-    trials: pd.DataFrame, roots: Sequence[Path], image_size: int | None
+    trials: pd.DataFrame, roots: Sequence[Path], image_size: int | None, remedy: str = _FIND
 ) -> tuple[StimulusData | None, list[Path]]:
     """All pictures that trials name, in order of their ids, and their files.
 
@@ -123,6 +126,7 @@ def gather_stimuli(
         trials: Columns stimulus, file, label, category.
         roots: Folders in which to look for the files, in order of preference.
         image_size: Side in pixels; None keeps the pictures' own.
+        remedy: What to do where pictures are missing.
 
     Raises:
         SourceError: If a picture is missing, or two files or two classes share an id.
@@ -146,8 +150,8 @@ def gather_stimuli(
             f"{len(missing)} of {len(files)} pictures that the events name are not in {roots[0]}, "
             f"{missing[0]!r} the first",
             "every picture",
-            "check --stimulus_root, or pass --stimulus_column null to prepare without pictures",
+            remedy,
         )
     paths = [path for path in files if path is not None]
-    columns = [table[name].tolist() for name in ("stimulus", "label", "category")]
-    return StimulusData(PictureRows(paths, image_size), *columns), paths
+    ids, labels, categories = (table[name].tolist() for name in ("stimulus", "label", "category"))
+    return StimulusData(PictureRows(paths, image_size), ids, labels, categories), paths

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -12,17 +11,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from mindvis.errors import SourceError
+from preprocessing.confounds import Confounds, read_confounds
 from preprocessing.events import EventOptions, rest_trials, task_trials
 from preprocessing.layout import Scan, inherited, sidecar
-from preprocessing.reader import (
-    Grid,
-    by_columns,
-    grid_of,
-    num_volumes,
-    read_voxels,
-    refuse_nan,
-    repetition_time,
-)
+from preprocessing.reader import Grid, by_columns, refuse_nan
+from preprocessing.series import files_of, frame_time, num_frames, places_grid, read_series
 from preprocessing.signal import (
     CleaningOptions,
     Floats,
@@ -36,8 +29,6 @@ from preprocessing.signal import (
     window_rows,
 )
 
-_MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
-
 
 @dataclass(frozen=True)
 class SignalOptions:
@@ -47,7 +38,8 @@ class SignalOptions:
         cleaning: What is removed.
         response: How a trial's response is estimated.
         rest_window: Seconds over which rest volumes are averaged.
-        confounds: "motion" where there is such a file, "none", or columns (patterns with *).
+        confounds: "motion" where there is such a file, "none", columns (patterns with *), or a
+            strategy of nilearn: "simple", "scrubbing", "compcor", "ica_aroma".
         nan: Whether voxels with NaN are refused or dropped.
     """
 
@@ -69,7 +61,7 @@ class RunPlan:
         times: Acquisition time of each volume, in seconds.
         trials: A row for each response that the run will give.
         files: All that was read: the image first, then events and confounds.
-        confounds: (time, regressors), or None.
+        confounds: Regressors and volumes that are kept.
     """
 
     scan: Scan
@@ -78,7 +70,7 @@ class RunPlan:
     times: Floats
     trials: pd.DataFrame
     files: tuple[Path, ...]
-    confounds: Floats | None
+    confounds: Confounds
 
 
 def plan_run(
@@ -96,24 +88,25 @@ def plan_run(
         SourceError: If something is missing, malformed, or beyond the run's end.
     """
     facts = sidecar(scan, folders)
-    count, tr = num_volumes(scan.bold), repetition_time(scan.bold, facts)
+    count, tr = num_frames(scan.bold), frame_time(scan.bold, facts)
     times: Floats = float(facts.get("StartTime") or 0.0) + tr * np.arange(count, dtype=np.float64)
-    table, files = _trials(scan, folders, times, tr, signal, events)
-    confounds, path = _confounds(scan, folders, count, signal.confounds)
-    read = (scan.bold, *files, *([path] if path else []))
-    return RunPlan(scan, grid_of(scan.bold), tr, times, table, read, confounds)
+    confounds, path = read_confounds(scan, folders, count, signal.confounds)
+    table, files = _trials(scan, folders, times, confounds.kept, tr, signal, events)
+    read = (*files_of(scan.bold), *files, *([path] if path else []))
+    return RunPlan(scan, places_grid(scan.bold), tr, times, table, read, confounds)
 
 
 def _trials(
     scan: Scan,
     folders: Sequence[Path],
     times: Floats,
+    kept: NDArray[np.bool_],
     tr: float,
     signal: SignalOptions,
     events: EventOptions,
 ) -> tuple[pd.DataFrame, list[Path]]:
     if scan.kind == "rest":
-        return rest_trials(scan, times, tr, signal.rest_window), []
+        return rest_trials(scan, times[kept], tr, signal.rest_window), []
     found = inherited(scan, folders, "_events.tsv")
     if not found:
         raise SourceError(
@@ -124,51 +117,8 @@ def _trials(
     table = task_trials(found[0], scan, float(times[-1] + tr), events)
     if signal.response.method == "average":
         for onset in table["onset"]:
-            window_rows(times, onset, signal.response, found[0].name)
+            window_rows(times[kept], onset, signal.response, found[0].name)
     return table, found[:1]
-
-
-def _confounds(
-    scan: Scan, folders: Sequence[Path], count: int, choice: str | Sequence[str]
-) -> tuple[Floats | None, Path | None]:
-    """Confound regressors and their file; gaps in a column take its mean."""
-    derived = [path for f in folders for path in sorted(f.glob("derivatives/*/")) if path.is_dir()]
-    found = inherited(scan, [*folders, *derived], "_desc-confounds_timeseries.tsv")
-    if choice == "none" or (choice == "motion" and not found):
-        return None, None
-    if not found:
-        raise SourceError(
-            f"{scan.bold} has no *_desc-confounds_timeseries.tsv",
-            f"one with {choice}",
-            "name the folder with --derivatives, or pass --confounds none",
-        )
-    table = pd.read_csv(found[0], sep="\t", na_values=["n/a"])
-    names = _chosen_columns(found[0], list(table.columns), choice)
-    if len(table) != count:
-        raise SourceError(
-            f"{found[0]} has {len(table)} rows", f"{count}, the volumes of {scan.bold.name}"
-        )
-    values = table[names].astype(float)
-    return values.fillna(values.mean()).fillna(0.0).to_numpy(), found[0]
-
-
-def _chosen_columns(path: Path, present: list[str], choice: str | Sequence[str]) -> list[str]:
-    patterns = list(_MOTION) if choice == "motion" else _words(choice)
-    names: list[str] = []
-    for pattern in patterns:
-        fitting = [name for name in present if fnmatchcase(name, pattern)]
-        if not fitting:
-            raise SourceError(
-                f"{path} has no column {pattern!r}",
-                f"some among {', '.join(present)}",
-                "check --confounds",
-            )
-        names += [name for name in fitting if name not in names]
-    return names
-
-
-def _words(choice: str | Sequence[str]) -> list[str]:
-    return choice.replace(",", " ").split() if isinstance(choice, str) else list(choice)
 
 
 def run_responses(
@@ -187,7 +137,7 @@ def run_responses(
         (trials or windows, voxels).
     """
     with threadpool_limits(1):
-        series = read_voxels(plan.scan.bold, mask)
+        series = read_series(plan.scan.bold, mask)
         finite = refuse_nan(series, plan.scan.bold, signal.nan)
         result = np.full((len(plan.trials), finite.size), np.nan, dtype=np.float32)
         if len(plan.trials) and finite.any():
@@ -199,16 +149,16 @@ def _estimate(
     plan: RunPlan, series: NDArray[np.float32], signal: SignalOptions
 ) -> NDArray[np.float32]:
     """Responses of finite voxels by the method that the options and the run's kind ask for."""
-    method, cleaning = signal.response.method, signal.cleaning
+    method, cleaning, kept = signal.response.method, signal.cleaning, plan.confounds.kept
     if plan.scan.kind == "task" and method != "average":
         return _single_trial_betas(plan, series, signal)
 
     def respond(block: Floats) -> Floats:
-        cleaned = clean_run(block, plan.tr, cleaning, plan.confounds)
+        cleaned = clean_run(block, plan.tr, cleaning, plan.confounds.values, kept)
         if plan.scan.kind == "rest":
             return window_means(cleaned, plan.tr, signal.rest_window)
         onsets = plan.trials["onset"].tolist()
-        return average_volumes(cleaned, plan.times, onsets, signal.response)
+        return average_volumes(cleaned, plan.times[kept], onsets, signal.response)
 
     return by_columns(respond, series)
 
@@ -217,9 +167,10 @@ def _single_trial_betas(
     plan: RunPlan, series: NDArray[np.float32], signal: SignalOptions
 ) -> NDArray[np.float32]:
     """GLM betas; drifts and confounds are in the design, so the series is only standardised."""
+    kept = plan.confounds.kept
     design = trial_design(
-        plan.times, plan.trials, signal.cleaning, signal.response.hrf_model, plan.confounds
-    )
+        plan.times, plan.trials, signal.cleaning, signal.response.hrf_model, plan.confounds.values
+    )[kept]
     if len(design.columns) >= len(design):
         raise SourceError(
             f"{plan.scan.bold} has {len(design)} volumes for {len(design.columns)} regressors",
@@ -230,6 +181,6 @@ def _single_trial_betas(
     estimate = least_squares_all if signal.response.method == "lsa" else least_squares_separate
 
     def respond(block: Floats) -> Floats:
-        return estimate(clean_run(block, plan.tr, scale), design, len(plan.trials))
+        return estimate(clean_run(block[kept], plan.tr, scale), design, len(plan.trials))
 
     return by_columns(respond, series)

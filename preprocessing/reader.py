@@ -156,6 +156,28 @@ def read_mask(path: Path, grid: Grid) -> NDArray[np.bool_]:
     return np.greater(np.nan_to_num(values.reshape(grid.shape)), 0)
 
 
+def read_labels(path: Path, grid: Grid) -> NDArray[np.float64]:
+    """A 3-D image of labels or values, (X, Y, Z); NaN is 0.
+
+    For data sets whose headers do not agree on the origin: an affine that differs is a warning.
+
+    Raises:
+        SourceError: If its shape is not the grid's, or the file is damaged.
+    """
+    found = grid_of(path)
+    if found.shape != grid.shape:
+        raise SourceError(
+            f"{path} has the shape {found.shape}", f"the shape {grid.shape} of {grid.source}"
+        )
+    if np.abs(found.affine - grid.affine).max() > 1e-2:
+        warn(f"the affines of {path} and {grid.source} differ; the latter is kept", stacklevel=2)
+    with readable(path):
+        values = np.asarray(open_image(path).dataobj, dtype=np.float64)
+    if values.size != np.prod(grid.shape):
+        raise SourceError(f"{path} has the shape {values.shape}", f"one volume of {grid.shape}")
+    return np.nan_to_num(values.reshape(grid.shape))
+
+
 def read_voxels(path: Path, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Time series of the voxels of a mask, a block of volumes in memory at a time.
 

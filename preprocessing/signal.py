@@ -54,7 +54,11 @@ class ResponseOptions:
 
 
 def clean_run(
-    series: Floats, tr: float, options: CleaningOptions, confounds: Floats | None = None
+    series: Floats,
+    tr: float,
+    options: CleaningOptions,
+    confounds: Floats | None = None,
+    kept: NDArray[np.bool_] | None = None,
 ) -> Floats:
     """Detrend, filter, remove confounds and standardise, through `nilearn.signal.clean`.
 
@@ -66,15 +70,17 @@ def clean_run(
         tr: Seconds between volumes.
         options: What to remove.
         confounds: (time, regressors), or None.
+        kept: bool (time,), volumes that are not left out for motion; None keeps all.
 
     Returns:
-        (time, voxels).
+        (kept time, voxels).
     """
     return clean(
         series,
         detrend=options.detrend,
         standardize="zscore_sample" if options.standardise else None,
         confounds=confounds,
+        sample_mask=None if kept is None or kept.all() else np.flatnonzero(kept),
         filter=False if options.high_pass is None else "cosine",
         high_pass=options.high_pass,
         t_r=tr,

@@ -14,6 +14,7 @@ from mindvis.errors import SourceError
 from preprocessing.plan import RunPlan, SignalOptions, run_responses
 from preprocessing.quality import response_quality
 from preprocessing.roi import find_masks, find_rois, kept_voxels, load_rois
+from preprocessing.series import atlas_regions, files_of, form_of, where
 from preprocessing.trials import count_repeats, stored_columns
 from preprocessing.write import Job, StackedRows, digest
 
@@ -46,8 +47,11 @@ def plan_subject(
     mask: str | None,
     rois: str | None,
     voxels: Literal["mask", "rois"],
+    atlas: Path | None = None,
 ) -> SubjectPlan:
     """Choose the voxels of a subject and check that all its runs have them.
+
+    Surfaces have no brain mask: all their vertices are kept, or those of an atlas' regions.
 
     Raises:
         SourceError: If runs, masks and ROIs are not on one grid, or no voxel is left.
@@ -55,6 +59,8 @@ def plan_subject(
     first = runs[0]
     for run in runs[1:]:
         first.grid.check(run.grid)
+    if form_of(first.scan.bold) != "volume":
+        return _surface_subject(runs, voxels, atlas)
     folders = list(dict.fromkeys([images, source / "derivatives"]))
     masks = find_masks(source, mask, [run.scan for run in runs], folders)
     roi_files = [] if rois == "none" else find_rois(source, rois, first.scan, folders)
@@ -69,12 +75,35 @@ def plan_subject(
     )
 
 
+def _surface_subject(
+    runs: Sequence[RunPlan], voxels: Literal["mask", "rois"], atlas: Path | None
+) -> SubjectPlan:
+    first = runs[0]
+    regions = {} if atlas is None else atlas_regions(atlas, first.scan.bold)
+    if voxels == "rois" and not regions:
+        raise SourceError(
+            f"there are no regions for {first.scan.bold}",
+            "labels for --voxels rois",
+            "give --atlas",
+        )
+    whole = np.ones(first.grid.shape, dtype=np.bool_)
+    return SubjectPlan(
+        name=first.scan.subject,
+        runs=runs,
+        trials=pd.concat([run.trials for run in runs], ignore_index=True),
+        mask=whole if voxels == "mask" else np.logical_or.reduce(list(regions.values())),
+        rois=regions,
+        files=[] if atlas is None else files_of(atlas),
+    )
+
+
 def run_parts(plan: SubjectPlan, signal: SignalOptions, folder: Path) -> list[Job]:
     """A job for each run of a subject; its part is named by all that the responses depend on."""
     jobs = []
     for run in plan.runs:
         trials = run.trials[["onset", "duration"]].to_numpy(float)
-        key = digest(run.files, run.times, trials, run.confounds, plan.mask, signal)
+        confounds = (run.confounds.values, run.confounds.kept)
+        key = digest(run.files, run.times, trials, *confounds, plan.mask, signal)
         name = f"{run.scan.bold.name.split('.')[0]}-{key[:16]}.npy"
         jobs.append(Job(folder / name, run_responses, (run, plan.mask, signal)))
     return jobs
@@ -91,17 +120,21 @@ def subject_data(plan: SubjectPlan, jobs: Sequence[Job], signal: SignalOptions) 
     first = plan.runs[0]
     inside = {name: roi[plan.mask][finite] for name, roi in plan.rois.items()}
     times = {run.tr for run in plan.runs}
+    kept = plan.mask.copy()
+    kept[plan.mask] = finite
+    places = where(first.scan.bold, first.grid, kept)
     return SubjectData(
         responses=rows,
         trials=stored_columns(plan.trials),
-        ijk=np.argwhere(plan.mask)[finite].astype(np.int32),
-        affine=first.grid.affine,
-        shape=first.grid.shape,
+        ijk=places.ijk,
+        affine=places.affine,
+        shape=places.shape,
         rois={name: member for name, member in inside.items() if member.any()},
         quality=response_quality(rows, plan.trials),
         units=units(signal),
         space=first.scan.entities.get("space", "native"),
         tr=times.pop() if len(times) == 1 else float("nan"),
+        grayordinates=places.grayordinates,
     )
 
 
@@ -109,14 +142,3 @@ def units(signal: SignalOptions) -> str:
     """What the numbers are: z-scores or scanner units, averages or betas of them."""
     scale = "z" if signal.cleaning.standardise else "scanner units"
     return scale if signal.response.method == "average" else f"beta of {scale}"
-
-
-def summary(plan: SubjectPlan) -> str:
-    """One line: how many trials of which split, rest windows, voxels and ROIs."""
-    counts = plan.trials["split"].value_counts()
-    rest = int((plan.trials["kind"] == "rest").sum())
-    return (
-        f"{plan.name}: {len(plan.runs)} runs, {counts.get('train', 0)} train and "
-        f"{counts.get('test', 0)} test trials, {rest} rest windows, {int(plan.mask.sum())} voxels, "
-        f"{len(plan.rois)} ROIs"
-    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from warnings import warn
 
 import numpy as np
 import pandas as pd
@@ -189,7 +190,7 @@ def subject_data(
     Raises:
         SourceError: If ROIs or coordinates do not fit the voxels.
     """
-    ijk, affine, shape = _places(arrays[coordinates] if coordinates else None, rows.shape[1])
+    ijk, affine, shape = voxel_places(arrays[coordinates] if coordinates else None, rows.shape[1])
     return SubjectData(
         responses=rows,
         trials=trials,
@@ -239,7 +240,7 @@ def _roi(key: str, arrays: Mapping[str, Array], voxels: int) -> NDArray[np.bool_
     return np.asarray(inside, dtype=np.bool_)
 
 
-def _places(
+def voxel_places(
     coordinates: Array | None, voxels: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], tuple[int, int, int]]:
     """Voxel indices from zero, the affine that undoes the shift, and the volume's size."""
@@ -258,3 +259,34 @@ def _places(
     affine[:3, 3] = low
     x, y, z = (int(size) for size in ijk.max(axis=0) + 1)
     return ijk, affine, (x, y, z)
+
+
+def lattice(
+    millimetres: NDArray[np.float64], source: str
+) -> tuple[NDArray[np.int32], NDArray[np.float64], tuple[int, int, int]]:
+    """Voxel indices, affine and the volume's size from coordinates that lie on a regular grid.
+
+    Args:
+        millimetres: (voxels, 3).
+        source: What a warning calls it.
+
+    Returns:
+        As `voxel_places`; one line of voxels, after a warning, where the coordinates are no grid.
+    """
+    low = millimetres.min(axis=0)
+    steps = np.array([_step(axis) for axis in millimetres.T])
+    exact = (millimetres - low) / steps
+    ijk = np.rint(exact)
+    if not np.isfinite(exact).all() or np.abs(exact - ijk).max() > 0.05 or ijk.max() > 4096:
+        warn(f"the voxels of {source} lie on no regular grid; their places are lost", stacklevel=2)
+        return voxel_places(None, len(millimetres))
+    affine = np.diag([*steps, 1.0])
+    affine[:3, 3] = low
+    x, y, z = (int(size) for size in ijk.max(axis=0) + 1)
+    return ijk.astype(np.int32), affine, (x, y, z)
+
+
+def _step(values: NDArray[np.float64]) -> float:
+    """Distance of neighbours along one axis; 1 where there is one plane alone."""
+    gaps = np.diff(np.unique(np.round(values, 3)))
+    return float(gaps.min()) if gaps.size else 1.0

@@ -7,9 +7,14 @@ from warnings import warn
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mindvis.data.schema import TRIAL_COLUMNS
+from mindvis.data.transforms import average_repeats
 from mindvis.errors import SourceError
+
+#: test trials one by one, or the mean of each picture's
+Test = Literal["single", "averaged"]
 
 #: how tables write that there is no value
 MISSING = frozenset({"", "n/a", "nan", "NaN", "NA"})
@@ -80,7 +85,28 @@ def count_repeats(table: pd.DataFrame) -> None:
     key = (
         table["kind"] + "\n" + table["stimulus"].where(table["stimulus"] != "", table["condition"])
     )
-    table["repeat"] = table.groupby(key).cumcount().where(table["kind"] == "task", 0)
+    table["repeat"] = table.groupby(key).cumcount().where(table["kind"] != "rest", 0)
+
+
+def average_test(
+    responses: NDArray[np.float32], trials: pd.DataFrame
+) -> tuple[NDArray[np.float32], pd.DataFrame]:
+    """Test trials replaced by the mean of each picture's, in the place of its first one.
+
+    Args:
+        responses: (trials, voxels).
+        trials: A row for each.
+
+    Returns:
+        The same of fewer test trials; others are as they were.
+    """
+    test = (trials["split"] == "test").to_numpy()
+    names = trials["stimulus"].to_numpy()[test].tolist()
+    first = test & ~trials["stimulus"].where(test).duplicated().to_numpy()
+    kept = ~test | first
+    averaged = responses.copy()
+    averaged[first] = average_repeats(responses[test], names)[0] if test.any() else []
+    return averaged[kept], trials[kept].reset_index(drop=True)
 
 
 def stored_columns(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
+import platform
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +16,14 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mindvis.files import atomic_path
+from mindvis.console import say
+from mindvis.data.leaks import find_leaks
+from mindvis.data.schema import StimulusData, SubjectData
+from mindvis.data.store import VoxelStore
+from mindvis.data.writer import write_store
 from mindvis.provenance import software_versions
+from preprocessing.facts import Facts, differences, say_differences, say_summary
+from preprocessing.workers import Workers
 
 _SOFTWARE = ("mindvis", "nilearn", "nibabel", "numpy", "scipy")
 
@@ -63,10 +71,13 @@ class Job:
     arguments: tuple[Any, ...]
 
     def run(self) -> None:
-        """Make the part, atomically."""
+        """Make the part, atomically even where a scheduler runs the same job twice at once."""
         result = self.function(*self.arguments)
-        with atomic_path(self.part) as partial, partial.open("wb") as file:
+        self.part.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.part.with_name(f".{self.part.name}.{platform.node()}.{os.getpid()}")
+        with partial.open("wb") as file:
             np.save(file, result, allow_pickle=False)
+        partial.replace(self.part)
 
 
 def parts_folder(store: Path) -> Path:
@@ -74,21 +85,86 @@ def parts_folder(store: Path) -> Path:
     return store.with_name(f"{store.name}.parts")
 
 
-def run_jobs(jobs: Sequence[Job], n_jobs: int, what: str) -> None:
+def run_jobs(jobs: Sequence[Job], workers: Workers, what: str) -> None:
     """Run those jobs whose parts are missing, in parallel, with a progress bar.
 
     Args:
         jobs: All jobs.
-        n_jobs: Processes, in joblib's meaning (-1: one a core).
+        workers: Processes of this machine, or of a Dask cluster that sees the same files.
         what: Word for the progress bar.
     """
     missing = [job for job in jobs if not job.part.is_file()]
-    results = Parallel(n_jobs=n_jobs, return_as="generator_unordered")(
-        delayed(Job.run)(job) for job in missing
-    )
     done = len(jobs) - len(missing)
-    for _ in tqdm(results, desc=what, total=len(jobs), initial=done, unit="run", disable=None):
-        pass
+    with workers.ready():
+        results = Parallel(n_jobs=workers.n_jobs, return_as="generator_unordered")(
+            delayed(Job.run)(job) for job in missing
+        )
+        for _ in tqdm(results, desc=what, total=len(jobs), initial=done, disable=None):
+            pass
+
+
+@dataclass(frozen=True)
+class SubjectWork:
+    """A subject as pieces of work, and the record that is made when they are done.
+
+    Args:
+        name: Such as "sub-01".
+        record: Gives what the store keeps; called when all parts are there, and its rows may lie
+            on disk, so that one subject at a time is in memory.
+        jobs: Work whose results wait on disk.
+        files: All files that were or will be read.
+    """
+
+    name: str
+    record: Callable[[], SubjectData]
+    jobs: Sequence[Job] = ()
+    files: Sequence[Path] = ()
+
+
+def prepare_store(
+    store: Path,
+    works: Sequence[SubjectWork],
+    stimuli: StimulusData | None,
+    facts: Facts,
+    options: dict[str, Any],
+    workers: Workers,
+    pictures: Sequence[Path] = (),
+) -> None:
+    """Do the work of all subjects and write them into a store, saying what differs from the facts.
+
+    A command that is killed and given again goes on with the jobs whose parts are missing.
+
+    Args:
+        store: The file, new or existing.
+        works: The subjects; they are written in the order of their names.
+        stimuli: Pictures of all trials.
+        facts: What is declared of the data set.
+        options: All options of the command that change what is in the store.
+        workers: Who does the jobs.
+        pictures: Files of the pictures.
+    """
+    ordered = sorted(works, key=lambda work: work.name)
+    run_jobs([job for work in ordered for job in work.jobs], workers, "runs")
+
+    def records() -> Iterator[tuple[str, SubjectData]]:
+        for work in ordered:
+            data = work.record()
+            yield work.name, data
+            say_summary(work.name, data)
+            say_differences(differences(facts, work.name, data))
+
+    files = [path for work in ordered for path in work.files]
+    attributes = store_attributes(facts.attributes(), options, [*files, *pictures])
+    write_store(store, records(), stimuli, attributes)
+    remove_parts(store)
+    say_leaks(store)
+
+
+def say_leaks(store: Path) -> None:
+    """Say which pictures of the training trials are, or look like, pictures of the test."""
+    with VoxelStore(store) as written:
+        for line in find_leaks(written):
+            say(f"  problem of the split: {line}")
 
 
 def remove_parts(store: Path) -> None:

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from mindvis.console import say
+from mindvis.data.figure import write_figure
+from mindvis.data.leaks import find_leaks, members
 from mindvis.data.reliability import explainable_variance
 from mindvis.data.store import StoredSubject, VoxelStore
 from mindvis.data.transforms import FILE_NAME, Preprocessing, find_saved
@@ -20,15 +22,21 @@ from mindvis.errors import DataError, StoreError
 BLOCK = 512
 
 
-def inspect(file: str) -> None:
+def inspect(file: str, figure: str | None = None) -> None:
     """Print what a store or an output folder holds: subjects, trials, splits, ROIs, problems.
 
     Args:
         file: A VoxelStore, or the folder of a run, a model or decoded pictures.
+        figure: Also draw pictures and each subject's mean response map into this file, such as
+            store.png.
     """
     path = Path(file)
     for line in describe_folder(path) if path.is_dir() else describe_store(path):
         say(line)
+    if figure is not None:
+        with VoxelStore(path) as store:
+            write_figure(store, Path(figure))
+        say(f"wrote {figure}")
 
 
 def describe_store(path: Path) -> Iterator[str]:
@@ -49,8 +57,18 @@ def describe_store(path: Path) -> Iterator[str]:
             classes, groups = len(set(store.stimuli.labels)), len(set(store.stimuli.categories))
             yield f"stimuli: {shape[0]} pictures of {shape[1]} x {shape[2]} pixels"
             yield f"  {classes} classes in {groups} categories"
+            yield from describe_strata(store)
+            problems += find_leaks(store)
     yield "problems: none" if not problems else f"problems: {len(problems)}"
     yield from (f"  {problem}" for problem in problems)
+
+
+def describe_strata(store: VoxelStore) -> Iterator[str]:
+    """A line for each stratum of the pictures: how many of each split are in it."""
+    for name, inside in (store.stimuli.strata if store.stimuli else {}).items():
+        counts = [(split, *members(store, inside, split)) for split in ("train", "test")]
+        parts = (f"{found} of {count} in {split}" for split, found, count in counts)
+        yield f"  stratum {name}: {', '.join(parts)}"
 
 
 def describe_subject(subject: StoredSubject) -> Iterator[str]:
@@ -71,6 +89,9 @@ def describe_subject(subject: StoredSubject) -> Iterator[str]:
         )
         yield f"  {split}: {len(rows)} trials of {len(repeats)} stimuli, {span or 0} of each"
     yield f"  rest: {int((trials['kind'] == 'rest').sum())} windows"
+    imagined = int((trials["kind"] == "imagery").sum())
+    if imagined:
+        yield f"  imagery: {imagined} trials"
     sizes = ", ".join(f"{name} {int(mask.sum())}" for name, mask in subject.rois.items())
     yield f"  ROIs (voxels): {sizes or 'none'}"
     score = single_trial_signal(subject)
@@ -107,7 +128,7 @@ def find_problems(subject: StoredSubject) -> Iterator[str]:
     nameless = int((task["stimulus"] == "").sum())
     if nameless:
         yield f"{nameless} task trials have no stimulus"
-    doubled = subject.num_voxels - len(np.unique(subject.ijk, axis=0))
+    doubled = subject.num_voxels - len(np.unique(places(subject), axis=0))
     if doubled:
         yield f"{doubled} voxels share their place with another"
     yield from (f"ROI {name} is empty" for name, mask in subject.rois.items() if not mask.any())
@@ -116,6 +137,15 @@ def find_problems(subject: StoredSubject) -> Iterator[str]:
         yield f"{int(bad.sum())} voxels are NaN or infinite in some trial"
     if constant.any():
         yield f"{int(constant.sum())} voxels never change"
+
+
+def places(subject: StoredSubject) -> npt.NDArray[np.int64]:
+    """(voxels, 5), what tells one place from another: indices, vertex, number of the structure."""
+    surface = subject.grayordinates
+    vertex = np.full(subject.num_voxels, -1) if surface is None else surface.vertex
+    names = [""] * subject.num_voxels if surface is None else surface.structure
+    part = np.unique(names, return_inverse=True)[1]
+    return np.column_stack([subject.ijk, vertex, part]).astype(np.int64)
 
 
 def scan(subject: StoredSubject) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

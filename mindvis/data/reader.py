@@ -16,9 +16,11 @@ from mindvis.data.hdf5 import CheckedRows, read, texts
 from mindvis.data.schema import (
     TEXT_COLUMNS,
     TRIAL_COLUMNS,
+    Grayordinates,
     check_root,
     check_stimuli,
     check_subject,
+    surface_sizes,
 )
 from mindvis.data.stimuli import StoredStimuli
 from mindvis.errors import StoreError, one_of
@@ -172,6 +174,15 @@ class StoredSubject:
         return first, second, third
 
     @cached_property
+    def grayordinates(self) -> Grayordinates | None:
+        """Which responses belong to vertices of a surface; None where all are voxels."""
+        if "voxels/vertex" not in self._group:
+            return None
+        vertex = self._group["voxels/vertex"]
+        structure = texts(self._group["voxels/structure"])
+        return Grayordinates(structure, read(vertex), surface_sizes(vertex))
+
+    @cached_property
     def rois(self) -> dict[str, npt.NDArray[np.bool_]]:
         """Masks, bool (voxels,), by name of the region."""
         return self._masks("rois")
@@ -230,6 +241,12 @@ class StoredSubject:
         if flat.shape != (self.num_voxels,):
             raise StoreError(
                 f"values of shape {flat.shape} for subject {self.name}", f"({self.num_voxels},)"
+            )
+        if self.grayordinates is not None:
+            raise StoreError(
+                f"subject {self.name} has vertices of a surface",
+                "voxels of a volume",
+                "write a CIFTI image with `mindvis write-volume`",
             )
         volume = np.full(self.shape, fill, dtype=flat.dtype)
         volume[tuple(self.ijk.T)] = flat

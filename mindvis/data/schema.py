@@ -26,7 +26,22 @@ TRIAL_COLUMNS: Final = (
     "kind",
 )
 SPLITS: Final = ("train", "test", "")
-KINDS: Final = ("task", "rest")
+KINDS: Final = ("task", "rest", "imagery")
+
+
+@dataclass(frozen=True)
+class Grayordinates:
+    """Which responses belong to vertices of a surface: CIFTI's mixture of vertices and voxels.
+
+    Args:
+        structure: CIFTI's name of the part of the brain, for each response.
+        vertex: int32 (voxels,), index into that part's surface; -1 for a voxel of the volume.
+        surfaces: Vertices of each whole surface, by name of the part.
+    """
+
+    structure: list[str]
+    vertex: npt.NDArray[np.int32]
+    surfaces: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -37,7 +52,7 @@ class SubjectData:
         responses: float32 (trials, voxels), as measured; read by rows, so it may lie on disk.
         trials: One row for each response, with `TRIAL_COLUMNS`. `stimulus` is the picture's id
             ("" for rest), `split` is "train" or "test" ("" for rest), `onset` is in seconds.
-        ijk: int32 (voxels, 3), where each voxel lies in the volume.
+        ijk: int32 (voxels, 3), where each voxel lies in the volume; -1 for vertices of a surface.
         affine: (4, 4), voxel indices to millimetres.
         shape: The volume's size in voxels.
         rois: bool (voxels,) by name of the region.
@@ -45,6 +60,7 @@ class SubjectData:
         units: Of the responses, such as "z" or "beta".
         space: The coordinate system of `affine`, such as "T1w".
         tr: Repetition time in seconds; NaN where it is unknown.
+        grayordinates: Where some of the "voxels" are vertices.
     """
 
     responses: Rows
@@ -57,6 +73,7 @@ class SubjectData:
     units: str = "z"
     space: str = "native"
     tr: float = float("nan")
+    grayordinates: Grayordinates | None = None
 
 
 @dataclass(frozen=True)
@@ -68,12 +85,15 @@ class StimulusData:
         ids: One unique id for each picture; trials refer to it.
         labels: The class that n-way accuracy scores, such as "red circle".
         categories: A coarser group, such as "circle".
+        strata: bool (stimuli,) by name: groups over which scores are worth telling apart, such as
+            "in_nsd", pictures that another data set shows too.
     """
 
     images: Rows
     ids: list[str]
     labels: list[str]
     categories: list[str]
+    strata: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
 
 def check_root(file: h5py.File, where: str) -> None:
@@ -114,6 +134,8 @@ def check_subject(group: h5py.Group, name: str, known: set[str] | None, where: s
     trials, voxels = responses.shape
     sizes: dict[str, tuple[int, ...]] = {f"trials/{column}": (trials,) for column in TRIAL_COLUMNS}
     sizes |= {"voxels/ijk": (voxels, 3), "voxels/affine": (4, 4), "voxels/shape": (3,)}
+    if "voxels/vertex" in group:
+        sizes |= {"voxels/vertex": (voxels,), "voxels/structure": (voxels,)}
     for folder in ("rois", "quality"):
         sizes |= {f"{folder}/{key}": (voxels,) for key in group[folder]}
     for part, shape in sizes.items():
@@ -134,6 +156,9 @@ def check_stimuli(group: h5py.Group, where: str) -> set[str]:
     for part in ("id", "label", "category"):
         column = _member(group, part, "stimuli", where)
         _check_shape(column, (len(images),), f"stimuli/{part}", where)
+    for name in group.get("strata", ()):  # stores of before have none
+        column = _member(group, f"strata/{name}", "stimuli", where)
+        _check_shape(column, (len(images),), f"stimuli/strata/{name}", where)
     ids = texts(group["id"])
     check_unique(ids, f"stimuli/id in {where}")
     return set(ids)
@@ -170,12 +195,7 @@ def _check_values(group: h5py.Group, name: str, known: set[str] | None, where: s
                 f"trials/{column} of subject {name} in {where} has the value {value!r}",
                 f"one of {', '.join(repr(choice) for choice in choices)}",
             )
-    ijk, shape = read(group["voxels/ijk"]), read(group["voxels/shape"])
-    if (ijk < 0).any() or (ijk >= shape).any():
-        raise StoreError(
-            f"voxels/ijk of subject {name} in {where} reach to {ijk.max(0).tolist()}",
-            f"indices inside the volume of shape {shape.tolist()}",
-        )
+    _check_places(group, f"subject {name} in {where}")
     if known is not None:
         used = set(texts(group["trials/stimulus"])) - {""}
         for stimulus in sorted(used - known)[:1]:
@@ -184,6 +204,35 @@ def _check_values(group: h5py.Group, name: str, known: set[str] | None, where: s
                 f"picture, {stimulus!r} the first",
                 "every stimulus to be in /stimuli/id",
             )
+
+
+def _check_places(group: h5py.Group, owner: str) -> None:
+    """Every voxel inside the volume, every vertex on its surface."""
+    ijk, shape = read(group["voxels/ijk"]), read(group["voxels/shape"])
+    surface = np.zeros(len(ijk), dtype=bool)
+    if "voxels/vertex" in group:
+        vertex = read(group["voxels/vertex"])
+        surface = vertex >= 0
+        sizes = surface_sizes(group["voxels/vertex"])
+        names = np.array(texts(group["voxels/structure"]))
+        for name in sorted(set(names[surface].tolist())):
+            last = int(vertex[surface & (names == name)].max())
+            if last >= sizes.get(name, 0):
+                raise StoreError(
+                    f"voxels/vertex of {owner} reach to {last} in {name}",
+                    f"vertices below {sizes.get(name, 0)}",
+                )
+    inside = ijk[~surface]
+    if (inside < 0).any() or (inside >= shape).any():
+        raise StoreError(
+            f"voxels/ijk of {owner} reach to {inside.max(0).tolist()}",
+            f"indices inside the volume of shape {shape.tolist()}",
+        )
+
+
+def surface_sizes(vertex: h5py.Dataset) -> dict[str, int]:
+    """Vertices of each surface, by name of its structure."""
+    return {name: int(size) for name, size in vertex.attrs.items()}
 
 
 def _plain(value: Any) -> Any:

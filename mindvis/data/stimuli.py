@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from mindvis.data.hdf5 import CheckedRows, texts
+from mindvis.data.hdf5 import CheckedRows, read, texts
 from mindvis.errors import StoreError
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ class StoredStimuli:
     def categories(self) -> list[str]:
         """The coarser group, for each picture."""
         return texts(self._group["category"])
+
+    @cached_property
+    def strata(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Mask over the stimuli, bool (stimuli,), by name; empty where none are stored."""
+        group = self._group.get("strata", {})
+        return {name: read(group[name]).astype(np.bool_) for name in sorted(group)}
 
     @cached_property
     def _position(self) -> dict[str, int]:

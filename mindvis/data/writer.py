@@ -17,6 +17,7 @@ from mindvis.data.schema import (
     SCHEMA_VERSION,
     TEXT_COLUMNS,
     TRIAL_COLUMNS,
+    Grayordinates,
     StimulusData,
     SubjectData,
     check_unique,
@@ -103,6 +104,8 @@ def _write_subject(file: h5py.File, name: str, subject: SubjectData | StoredSubj
     put(group, "voxels/ijk", np.asarray(subject.ijk, dtype=np.int32))
     put(group, "voxels/affine", np.asarray(subject.affine, dtype=np.float64))
     put(group, "voxels/shape", np.asarray(subject.shape, dtype=np.int64))
+    if subject.grayordinates is not None:
+        _write_grayordinates(group, subject.grayordinates)
     for folder, members, dtype in (
         ("rois", subject.rois, np.bool_),
         ("quality", subject.quality, np.float32),
@@ -111,6 +114,13 @@ def _write_subject(file: h5py.File, name: str, subject: SubjectData | StoredSubj
         for key in sorted(members):
             _check_name(key, folder)
             put(group, f"{folder}/{key}", np.asarray(members[key], dtype=dtype))
+
+
+def _write_grayordinates(group: h5py.Group, places: Grayordinates) -> None:
+    put_texts(group, "voxels/structure", list(places.structure))
+    put(group, "voxels/vertex", np.asarray(places.vertex, dtype=np.int32))
+    for name, size in sorted(places.surfaces.items()):
+        group["voxels/vertex"].attrs[name] = np.int64(size)
 
 
 def _write_trials(group: h5py.Group, name: str, subject: SubjectData | StoredSubject) -> None:
@@ -146,6 +156,7 @@ class _Picture:
     row: int
     label: str
     category: str
+    strata: frozenset[str]
 
 
 def _write_stimuli(file: h5py.File, new: StimulusData | None, old: VoxelStore | None) -> None:
@@ -163,6 +174,9 @@ def _write_stimuli(file: h5py.File, new: StimulusData | None, old: VoxelStore | 
     put_texts(group, "id", [picture.name for picture in pictures])
     put_texts(group, "label", [picture.label for picture in pictures])
     put_texts(group, "category", [picture.category for picture in pictures])
+    for name in _strata_names(new, old.stimuli if old else None):
+        _check_name(name, "stratum")
+        put(group, f"strata/{name}", np.array([name in picture.strata for picture in pictures]))
     shape = sizes.pop()
     images = create(group, "images", (len(pictures), *shape), np.uint8)
     step = max(1, BLOCK_BYTES // max(1, int(np.prod(shape))))
@@ -170,11 +184,18 @@ def _write_stimuli(file: h5py.File, new: StimulusData | None, old: VoxelStore | 
         images[start : start + step] = _gather_pictures(pictures[start : start + step])
 
 
+def _strata_names(new: StimulusData | None, old: StoredStimuli | None) -> list[str]:
+    return sorted({*(new.strata if new else ()), *(old.strata if old else ())})
+
+
 def _united(new: StimulusData | None, old: StoredStimuli | None) -> list[_Picture]:
-    """Pictures of both by id, the new one where both have it, in the order of the ids."""
-    sources: list[tuple[Rows, list[str], list[str], list[str]]] = []
+    """Pictures of both by id, the new one where both have it, in the order of the ids.
+
+    What a new picture does not say of a stratum that the store has is false.
+    """
+    found: dict[str, _Picture] = {}
     if old is not None:
-        sources.append((old.rows, old.ids, old.labels, old.categories))
+        found |= _pictures(old.rows, old)
     if new is not None:
         check_unique(new.ids, "the ids of the stimuli")
         lengths = {len(new.ids), len(new.labels), len(new.categories), new.images.shape[0]}
@@ -184,14 +205,27 @@ def _united(new: StimulusData | None, old: StoredStimuli | None) -> list[_Pictur
                 f"labels and {len(new.categories)} categories",
                 "one of each for each picture",
             )
+        for name, members in new.strata.items():
+            if np.shape(members) != (len(new.ids),):
+                raise StoreError(
+                    f"the stratum {name!r} has the shape {np.shape(members)}",
+                    f"({len(new.ids)},), one value for each picture",
+                )
         _check_pictures(new.images)
-        sources.append((new.images, new.ids, new.labels, new.categories))
-    found = {
-        name: _Picture(name, rows, row, labels[row], categories[row])
-        for rows, ids, labels, categories in sources
-        for row, name in enumerate(ids)
-    }
+        found |= _pictures(new.images, new)
     return [found[name] for name in sorted(found)]
+
+
+def _pictures(rows: Rows, stimuli: StimulusData | StoredStimuli) -> dict[str, _Picture]:
+    members: list[set[str]] = [set() for _ in stimuli.ids]
+    for stratum, inside in stimuli.strata.items():
+        for row in np.flatnonzero(inside):
+            members[row].add(stratum)
+    columns = zip(stimuli.ids, stimuli.labels, stimuli.categories, members, strict=True)
+    return {
+        name: _Picture(name, rows, row, label, category, frozenset(strata))
+        for row, (name, label, category, strata) in enumerate(columns)
+    }
 
 
 def _check_pictures(images: Rows) -> None:

@@ -380,4 +380,4 @@ def test_long_runs_are_read_in_blocks(planted, tmp_path):
 def test_command_line(planted, tmp_path, capsys):
     command = ["bids", "--source", str(planted), "--store", str(tmp_path / "s.h5")]
     assert main([*command, "--tasks", "[look]", "--high_pass", "null", "--lag_end", "8"]) == 0
-    assert "sub-01: 3 runs, 6 train and 3 test trials, 0 rest windows" in capsys.readouterr().out
+    assert "sub-01: 3 runs, responses: 3 test, 6 train, " in capsys.readouterr().out

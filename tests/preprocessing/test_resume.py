@@ -8,6 +8,7 @@ import pytest
 
 from mindvis.files import sha256
 from preprocessing.bids import prepare_bids
+from preprocessing.workers import Workers
 from preprocessing.write import Job, digest, run_jobs
 from tests.preprocessing.bids_tree import Run, Tree, box_mask, build, events
 
@@ -91,4 +92,4 @@ def test_digest_sees_content_options_and_files(tmp_path):
 def test_jobs_that_are_done_are_not_run(tmp_path):
     done = Job(tmp_path / "done.npy", pytest.fail, ("was run",))
     done.part.touch()
-    run_jobs([done], 1, "runs")
+    run_jobs([done], Workers(), "runs")
