@@ -1,6 +1,31 @@
 """Which score is which: names, protocol ids, direction and chance of everything that is reported.
 
-Numbers of different protocols are different quantities; every reported value carries its id.
+Numbers of different protocols are different quantities; every reported value carries its id. What
+`metrics.json` says of one value is an *entry*:
+
+    value, ci95 [low, high], n, unit ("stimulus" or "set"), chance, p    null where absent, then with
+    reason, ci95_reason or p_reason
+    title, protocol, definition, better ("higher" | "lower"), weights {name of weights: sha256}
+
+and the parts of `metrics.json` that hold entries are
+
+    metrics             {metric: entry}: of the decoded pictures
+    controls            {control: {metric: entry}}: shuffled-brain, mean-brain, gaussian-brain,
+                        phase-brain, prior, nearest-train-brain, nearest-train-picture, ridge
+    ceilings            {"first-stage": {metric: entry}}: the true pictures through the model's first
+                        stage and back: no picture of this model can score better
+    control_checks      {control: {metric, difference, ci95, n, passed (null: not tested), sentence,
+                        above_chance}}: decoder minus control, paired by stimulus
+    controls_failed     {control: sentence}: those of control_checks that were not passed
+    sets                {metric: entry}: scores of all pictures together (FID, KID); unit "set"
+    noise_ceiling       {subject: {median, best, voxels, source} or {reason}}: explainable variance
+                        of the responses that were decoded, over the model's voxels
+    strata              {stratum: {metrics, controls}}: seen, unseen (class trained on by this brain);
+                        in-generator, not-in-generator (picture trained on by the generator);
+                        near-duplicate, no-near-duplicate (of a training picture)
+    subjects            {subject: {metrics, controls, ceilings, strata, stimuli, notes}}
+    across_subjects     {metric: {subjects, mean, lowest, highest, above_chance}}: every subject by
+                        itself, how many are above chance with their whole interval
 """
 
 from dataclasses import dataclass
