@@ -3,8 +3,8 @@
 Numbers of different protocols are different quantities; every reported value carries its id. What
 `metrics.json` says of one value is an *entry*:
 
-    value, ci95 [low, high], n, unit ("stimulus" or "set"), chance, p    null where absent, then with
-    reason, ci95_reason or p_reason
+    value, ci95 [low, high], n, unit ("stimulus" or "set"), chance, p; null where absent, and then
+    with reason, ci95_reason or p_reason
     title, protocol, definition, better ("higher" | "lower"), weights {name of weights: sha256}
 
 and the parts of `metrics.json` that hold entries are
@@ -12,15 +12,15 @@ and the parts of `metrics.json` that hold entries are
     metrics             {metric: entry}: of the decoded pictures
     controls            {control: {metric: entry}}: shuffled-brain, mean-brain, gaussian-brain,
                         phase-brain, prior, nearest-train-brain, nearest-train-picture, ridge
-    ceilings            {"first-stage": {metric: entry}}: the true pictures through the model's first
-                        stage and back: no picture of this model can score better
-    control_checks      {control: {metric, difference, ci95, n, passed (null: not tested), sentence,
-                        above_chance}}: decoder minus control, paired by stimulus
+    ceilings            {"first-stage": {metric: entry}}: the true pictures through the model's
+                        first stage and back: none of its pictures can score better
+    control_checks      {control: {metric, difference, ci95, n, passed (null: not tested),
+                        sentence, above_chance}}: decoder minus control, paired by stimulus
     controls_failed     {control: sentence}: those of control_checks that were not passed
     sets                {metric: entry}: scores of all pictures together (FID, KID); unit "set"
     noise_ceiling       {subject: {median, best, voxels, source} or {reason}}: explainable variance
                         of the responses that were decoded, over the model's voxels
-    strata              {stratum: {metrics, controls}}: seen, unseen (class trained on by this brain);
+    strata              {stratum: {metrics, controls}}: seen, unseen (class trained on by brain);
                         in-generator, not-in-generator (picture trained on by the generator);
                         near-duplicate, no-near-duplicate (of a training picture)
     subjects            {subject: {metrics, controls, ceilings, strata, stimuli, notes}}
