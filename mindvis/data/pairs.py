@@ -2,6 +2,7 @@
 
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,10 @@ from mindvis.data.recordings import (
     input_files,
     open_recordings,
     read_responses,
+    refuse_test_rows,
     region_names,
     reuse_or_fit,
+    split_record,
     voxel_facts,
 )
 from mindvis.data.sources import CACHE_BYTES, Augmentation, Pictures
@@ -98,13 +101,22 @@ class PairData(SplitData):
         return reuse_or_fit(self.recordings, self._rows("train"), self.recipe, self.saved)
 
     def _rows(self, split: Split) -> list[Rows]:
-        return divide(
+        rows = divide(
             self.recordings,
             split,
             kinds=("task",),
             val_fraction=self.val_fraction,
             seed=self.seed,
         )
+        return (
+            rows
+            if split == "test"
+            else refuse_test_rows(self.recordings, rows, f"the {split} split")
+        )
+
+    def splits(self) -> dict[str, dict[str, Any]]:
+        """Numbers and digests of the stimuli of each split, by subject."""
+        return split_record(self.recordings, self._rows("train"), self._rows("val"))
 
     @property
     def stimuli(self) -> StoredStimuli:

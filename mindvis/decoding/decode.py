@@ -94,9 +94,11 @@ def decode(
     with VoxelStore(store) as opened:
         chosen = choose_subjects(opened, preprocessing, subjects)
         items = plan_items(opened, chosen, split, repeats, controls)
-        config["transductive"] = preprocessing.transductive or read_lineage(model)["transductive"]
+        lineage = read_lineage(model)
+        config["transductive"] = preprocessing.transductive or lineage["transductive"]
         folder, staging = Path(output), f".shard-{part[0]}-of-{part[1]}"
-        prepare_output(folder, config, [Path(store), model_folder(model)], staging)
+        inputs = [Path(store), model_folder(model)]
+        prepare_output(folder, config, inputs, staging, lineage)
         if opened.stimuli is not None:
             shown = sorted({item.name for item in items if not item.control})
             save_truth(folder, opened.stimuli, shown[part[0] :: part[1]])

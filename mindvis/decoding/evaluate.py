@@ -1,11 +1,14 @@
 """The `mindvis evaluate` command: decoded pictures to scores, intervals, controls and a report."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from mindvis.console import say
 from mindvis.data.reader import VoxelStore
+from mindvis.decoding.foreign import read_foreign
+from mindvis.decoding.leakage import check_leakage, find_lineage
 from mindvis.decoding.predictions import Predictions, read_predictions
 from mindvis.decoding.results import compose, gallery, write_samples
 from mindvis.decoding.scoring import Options, score_subject
@@ -20,7 +23,11 @@ from mindvis.metrics.table import text_table
 
 
 def evaluate(
-    directory: str,
+    directory: str | None = None,
+    images: str | None = None,
+    truth: str | None = None,
+    names: str | None = None,
+    output: str | None = None,
     judge: str | None = None,
     store: str | None = None,
     runs: list[str] | None = None,
@@ -40,6 +47,11 @@ def evaluate(
 
     Args:
         directory: Output folder of `mindvis decode`.
+        images: Folder of pictures that another system decoded, instead of `directory`.
+        truth: Folder of the pictures that were seen, with `images`.
+        names: CSV file that says which belong together, by the columns sample and truth; also
+            subject, draw, label, category, seen. Without it, files of the same name do.
+        output: Folder of the three files; by default that of the decoded pictures.
         judge: Folder of a `transformers` image classifier, or of the run that trained it.
         store: The VoxelStore of the ridge baseline; by default the one that was decoded.
         runs: Run folders whose training curves the report shows.
@@ -62,15 +74,15 @@ def evaluate(
         raise ConfigError(
             f"bootstrap is {bootstrap} and permutations {permutations}", "100 or more of each"
         )
-    predictions = read_predictions(directory)
+    predictions = _read(directory, images, truth, names)
     loaded = Judge.load(judge, device) if judge is not None else None
     if loaded is not None:
         n_way_table(len(loaded.labels), n_way, top_k)  # refuses an impossible question at once
-    opened, reason = _open_store(store, predictions, ridge)
+    opened, reason = _open_store(store, predictions)
     options = Options(
         judge=loaded,
-        store=opened,
-        store_reason=reason,
+        store=opened if ridge else None,
+        store_reason=reason if ridge else "the ridge baseline was switched off",
         model=_text(predictions.config.get("model")),
         split=_text(predictions.config.get("split")) or "test",
         single=predictions.config.get("repeats") == "single",
@@ -80,10 +92,14 @@ def evaluate(
     )
     with opened or nullcontext():
         results = [score_subject(subject, options) for subject in predictions.subjects]
+        lineage = find_lineage(predictions.directory, options.model)
+        shown = {subject.subject: subject.stimuli for subject in predictions.subjects}
+        with _decoded_store(predictions, opened) as decoded:
+            leakage = check_leakage(lineage, decoded, shown)
     settings = Settings(bootstrap, permutations, seed)
     metrics = metrics_of(n_way, top_k)
-    content = compose(predictions.config, results, options, settings, metrics)
-    folder = predictions.directory
+    content = compose(predictions.config, results, options, settings, metrics, leakage)
+    folder = Path(output) if output is not None else predictions.directory
     write_samples(folder / "per_sample.csv", results, metrics)
     write_json(folder / "metrics.json", content)
     page = Page(
@@ -99,17 +115,33 @@ def evaluate(
     return content
 
 
+def _read(
+    directory: str | None, images: str | None, truth: str | None, names: str | None
+) -> Predictions:
+    """Pictures of `mindvis decode`, or of another system.
+
+    Raises:
+        ConfigError: Both are given, or neither.
+    """
+    if directory is not None and images is None and truth is None and names is None:
+        return read_predictions(directory)
+    if directory is None and images is not None and truth is not None:
+        return read_foreign(images, truth, names)
+    words = {"DIRECTORY": directory, "--images": images, "--truth": truth, "--names": names}
+    given = [word for word, value in words.items() if value is not None]
+    raise ConfigError(
+        f"{' and '.join(given) or 'nothing'} is given",
+        "the folder of `mindvis decode`, or --images DIR --truth DIR (and --names CSV)",
+    )
+
+
 def _text(value: object) -> str | None:
     """A text option, None where it is absent."""
     return value if isinstance(value, str) and value else None
 
 
-def _open_store(
-    store: str | None, predictions: Predictions, ridge: bool
-) -> tuple[VoxelStore | None, str]:
-    """The store of the baseline, or why there is none; a store that the user named must open."""
-    if not ridge:
-        return None, "the ridge baseline was switched off"
+def _open_store(store: str | None, predictions: Predictions) -> tuple[VoxelStore | None, str]:
+    """The store that was decoded, or why there is none; a store that the user named must open."""
     if store is not None:
         return VoxelStore(store), ""
     recorded = _text(predictions.config.get("store"))
@@ -119,3 +151,17 @@ def _open_store(
         return VoxelStore(recorded), ""
     except StoreError as error:
         return None, str(error)
+
+
+@contextmanager
+def _decoded_store(
+    predictions: Predictions, other: VoxelStore | None
+) -> Iterator[VoxelStore | None]:
+    """The store that was decoded, whose splits count; the baseline's where that one is gone."""
+    recorded = _text(predictions.config.get("store"))
+    try:
+        found = VoxelStore(recorded) if recorded is not None else None
+    except StoreError:
+        found = None
+    with found or nullcontext():
+        yield found or other

@@ -140,7 +140,7 @@ def _subject(folder: Path, name: str, index: pd.DataFrame) -> SubjectPictures:
         stimuli=tuple(rows),
         labels=tuple(str(row["label"]) for row in first),
         categories=tuple(str(row["category"]) for row in first),
-        seen=_flags([str(row["seen"]) for row in first]),
+        seen=read_flags([str(row["seen"]) for row in first]),
         draws=draws,
         files=tuple(tuple(folder / file for file in group["file"]) for group in rows.values()),
         truths=tuple(folder / truth_file(stimulus) for stimulus in rows),
@@ -148,7 +148,7 @@ def _subject(folder: Path, name: str, index: pd.DataFrame) -> SubjectPictures:
     )
 
 
-def _flags(texts: Sequence[str]) -> NDArray[np.bool_] | None:
+def read_flags(texts: Sequence[str]) -> NDArray[np.bool_] | None:
     """Booleans of "true" and "false" in any case; None where one is neither."""
     known = {"true": True, "1": True, "false": False, "0": False}
     values = [known.get(text.strip().casefold()) for text in texts]
@@ -178,7 +178,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise DataError(
             f"{path} is no readable picture ({error})",
-            remedy="delete it and run the same `mindvis decode` again",
+            remedy="replace it; where `mindvis decode` wrote it, delete it and decode again",
         ) from error
 
 

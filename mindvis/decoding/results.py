@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mindvis.decoding.leakage import Leakage
 from mindvis.decoding.scoring import Options, SubjectResult
 from mindvis.files import atomic_path
 from mindvis.metrics.features import Judge
@@ -33,6 +34,7 @@ def compose(
     options: Options,
     settings: Settings,
     metrics: Sequence[Metric],
+    leakage: Leakage,
 ) -> dict[str, Any]:
     """The content of metrics.json.
 
@@ -42,6 +44,7 @@ def compose(
         options: What they were scored with.
         settings: Of intervals and p-values.
         metrics: What is reported.
+        leakage: Whether the model met what it is scored on.
     """
     scores = [result.scores for result in results]
     missing = "" if options.judge is not None else NO_JUDGE
@@ -49,6 +52,8 @@ def compose(
         "format": FORMAT,
         "version": VERSION,
         "transductive": _transductive(options.model, config),
+        "selected_on": leakage.selected_on,
+        "leakage": leakage.to_dict(),
         "headline": N_WAY,
         "n_way": options.n_way,
         "top_k": options.top_k,

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mindvis.metrics.verdict import first_line
+
 NOTHING = "–"  # noqa: RUF001 - an en dash, the sign for "no value" in tables
 
 
@@ -47,7 +49,7 @@ def p_value(value: float | None) -> str:
     return f"{value:.4f}" if value < 0.01 else f"{value:.3f}"
 
 
-def _grid(rows: Sequence[Sequence[str]]) -> str:
+def grid(rows: Sequence[Sequence[str]]) -> str:
     """Columns padded to their widest cell, the first to the left and the rest to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -79,12 +81,12 @@ def result_rows(summary: Mapping[str, Any]) -> list[list[str]]:
 
 
 def text_table(content: Mapping[str, Any]) -> str:
-    """The results as lines of text: every metric, then the headline by class and by subject.
+    """The results as lines of text: the verdict, every metric, the headline by class and subject.
 
     Args:
         content: What metrics.json holds.
     """
-    lines = [_grid(result_rows(content))]
+    lines = [first_line(content), "", grid(result_rows(content))]
     headline = content["headline"]
     groups = {f"{name} classes": part for name, part in content["strata"].items()}
     if len(content["subjects"]) > 1:
@@ -96,7 +98,7 @@ def text_table(content: Mapping[str, Any]) -> str:
             entry = part["metrics"][headline]
             value, ends = number(headline, entry["value"]), interval(headline, entry["ci95"])
             rows.append([name, value, ends, str(entry["n"])])
-        lines += ["", _grid(rows)]
+        lines += ["", grid(rows)]
     lines += _remarks(content)
     return "\n".join(lines)
 
