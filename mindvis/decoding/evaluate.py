@@ -5,7 +5,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import trange
+
 from mindvis.console import say
+from mindvis.data.collection import from_arrays, from_folder, from_store
 from mindvis.data.reader import VoxelStore
 from mindvis.decoding.foreign import read_foreign
 from mindvis.decoding.leakage import check_leakage, find_lineage
@@ -16,6 +21,7 @@ from mindvis.errors import ConfigError, StoreError
 from mindvis.files import write_json, write_text
 from mindvis.metrics.features import Judge
 from mindvis.metrics.functional import n_way_table
+from mindvis.metrics.nearest import thumbnails
 from mindvis.metrics.protocols import metrics_of
 from mindvis.metrics.report import Page, render_report
 from mindvis.metrics.summary import Settings
@@ -36,6 +42,7 @@ def evaluate(
     bootstrap: int = 10_000,
     permutations: int = 10_000,
     ridge: bool = True,
+    generator: str | None = None,
     batch_size: int = 64,
     seed: int = 0,
     device: str = "cpu",
@@ -60,6 +67,8 @@ def evaluate(
         bootstrap: Resamples of a 95 % interval.
         permutations: Permutations of a p-value.
         ridge: Whether to fit the ridge baseline.
+        generator: Pictures that the generator was trained on (a folder, an .npz file or a store):
+            results are given for test pictures among them, and for the others.
         batch_size: Pictures that the judge sees at once.
         seed: Of the bootstrap, the permutations and the report's random rows.
         device: Where the judge runs.
@@ -81,14 +90,16 @@ def evaluate(
     opened, reason = _open_store(store, predictions)
     options = Options(
         judge=loaded,
-        store=opened if ridge else None,
-        store_reason=reason if ridge else "the ridge baseline was switched off",
+        store=opened,
+        store_reason=reason,
         model=_text(predictions.config.get("model")),
         split=_text(predictions.config.get("split")) or "test",
         single=predictions.config.get("repeats") == "single",
         n_way=n_way,
         top_k=top_k,
         batch_size=batch_size,
+        ridge=ridge,
+        generator=_generator_thumbnails(generator),
     )
     with opened or nullcontext():
         results = [score_subject(subject, options) for subject in predictions.subjects]
@@ -97,7 +108,7 @@ def evaluate(
         with _decoded_store(predictions, opened) as decoded:
             leakage = check_leakage(lineage, decoded, shown)
     settings = Settings(bootstrap, permutations, seed)
-    metrics = metrics_of(n_way, top_k)
+    metrics = metrics_of(n_way, top_k, None if loaded is None else loaded.digest)
     content = compose(predictions.config, results, options, settings, metrics, leakage)
     folder = Path(output) if output is not None else predictions.directory
     write_samples(folder / "per_sample.csv", results, metrics)
@@ -133,6 +144,20 @@ def _read(
         f"{' and '.join(given) or 'nothing'} is given",
         "the folder of `mindvis decode`, or --images DIR --truth DIR (and --names CSV)",
     )
+
+
+def _generator_thumbnails(source: str | None) -> NDArray[np.float32] | None:
+    """Thumbnails of the pictures that a generator was trained on, a block at a time."""
+    if source is None:
+        return None
+    if Path(source).is_dir():
+        collection = from_folder(source, None)
+    else:
+        read = from_arrays if Path(source).suffix == ".npz" else from_store
+        collection = read(source, None)
+    rows = np.arange(len(collection.names))
+    starts = trange(0, len(rows), 512, desc="generator's pictures", delay=2, leave=False)
+    return np.concatenate([thumbnails(collection.read(rows[i : i + 512])) for i in starts])
 
 
 def _text(value: object) -> str | None:

@@ -181,5 +181,4 @@ def _subject(name: str, table: pd.DataFrame, where: str) -> SubjectPictures:
         draws=draws,
         files=tuple(tuple(group["file"]) for group in rows.values()),
         truths=tuple(first["seen_file"]),
-        mean_brain=(),
     )

@@ -8,6 +8,7 @@ from mindvis.errors import DataError
 # What makes two numbers the same quantity. Weights: another judge asks another question.
 IDENTITY = {
     "protocol": "protocol",
+    "title": "question",
     "definition": "definition",
     "chance": "chance level",
     "unit": "unit",

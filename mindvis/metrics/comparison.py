@@ -155,7 +155,10 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def crossed_interval(
-    tables: Sequence[Floats], generator: np.random.Generator, resamples: int = 10_000
+    tables: Sequence[Floats],
+    rows: Sequence[NDArray[np.intp]],
+    generator: np.random.Generator,
+    resamples: int = 10_000,
 ) -> tuple[float, float] | None:
     """95 % interval of the mean of tables whose rows and columns are both samples.
 
@@ -164,23 +167,30 @@ def crossed_interval(
     bootstrap, Owen 2007, which errs towards width).
 
     Args:
-        tables: For each subject (stimuli, pictures); the stimuli are the same, the pictures are
-            each subject's own.
+        tables: For each subject (stimuli, pictures); the pictures are each subject's own.
+        rows: For each subject the number of the stimulus of each row. A stimulus counts once, with
+            its mean over subjects.
         generator: Source of the resamples.
         resamples: How many.
 
     Returns:
         The percentiles; None for fewer than 3 stimuli.
     """
-    rows = len(tables[0])
-    if rows < FEWEST:
+    counts = np.bincount(np.concatenate(rows))
+    if (counts > 0).sum() < FEWEST:
         return None
-    weights = generator.multinomial(rows, np.full(rows, 1 / rows), resamples) / rows
+    stimuli = np.flatnonzero(counts)
+    weights = np.zeros((resamples, len(counts)))
+    weights[:, stimuli] = _resampled(len(stimuli), generator, resamples)
     means = np.zeros(resamples)
-    for table in tables:
-        columns = table.shape[1]
-        drawn = generator.multinomial(columns, np.full(columns, 1 / columns), resamples) / columns
-        means += np.einsum("br,br->b", weights, drawn @ table.T)
+    for table, own in zip(tables, rows, strict=True):
+        drawn = _resampled(table.shape[1], generator, resamples)
+        means += np.einsum("br,br->b", weights[:, own] / counts[own], drawn @ table.T)
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means / len(tables), [tail, 1 - tail])
+    low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _resampled(count: int, generator: np.random.Generator, resamples: int) -> Floats:
+    """Weights (resamples, count) of things drawn with replacement, each row adding up to 1."""
+    return generator.multinomial(count, np.full(count, 1 / count), resamples) / count

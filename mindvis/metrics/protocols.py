@@ -28,7 +28,8 @@ and the parts of `metrics.json` that hold entries are
                         itself, how many are above chance with their whole interval
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 PROTOCOLS = {
@@ -68,6 +69,7 @@ class Metric:
         chance: Expected score of a decoder that knows nothing; None where it depends on the
             pictures, and the shuffled control says it.
         judged: Whether it needs a judge.
+        weights: SHA-256 of each network that it reads.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Metric:
     better: Literal["higher", "lower"] = "higher"
     chance: float | None = None
     judged: bool = False
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sign(self) -> float:
@@ -83,25 +86,28 @@ class Metric:
         return 1.0 if self.better == "higher" else -1.0
 
 
-def metrics_of(n_way: int = 50, top_k: int = 1) -> tuple[Metric, ...]:
+def metrics_of(n_way: int = 50, top_k: int = 1, judge: str | None = None) -> tuple[Metric, ...]:
     """Every metric that `mindvis evaluate` reports, the headline first.
 
     Args:
         n_way: Candidates of one n-way question.
         top_k: Answers that the judge may give.
+        judge: SHA-256 of its weights.
 
     >>> metrics_of(10, 2)[0].title, metrics_of(10, 2)[0].chance
     ('10-way top-2', 0.2)
     """
     title, chance = f"{n_way}-way top-{top_k}", top_k / n_way
+    weights = {} if judge is None else {"judge": judge}
     return (
-        Metric(N_WAY, title, "mindvis-nway", chance=chance, judged=True),
+        Metric(N_WAY, title, "mindvis-nway", chance=chance, judged=True, weights=weights),
         Metric(
             N_WAY_TRUE_LABEL,
             f"{title}, true label",
             "mindvis-nway-true-label",
             chance=chance,
             judged=True,
+            weights=weights,
         ),
         Metric(PIXEL_CORRELATION, "Pixel correlation", "pixel-correlation"),
         Metric(SSIM, "SSIM", "ssim-skimage"),

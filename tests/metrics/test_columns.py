@@ -7,7 +7,13 @@ from mindvis.metrics.columns import column
 
 
 def run(value=0.5, **changes):
-    entry = {"value": value, "protocol": "mindvis-nway", "chance": 0.02, "unit": "stimulus"}
+    entry = {
+        "title": "50-way top-1",
+        "value": value,
+        "protocol": "mindvis-nway",
+        "chance": 0.02,
+        "unit": "stimulus",
+    }
     entry |= {"better": "higher", "definition": "d", "weights": {"judge": "ab" * 32}}
     return {"metrics": {"n_way": {**entry, **changes}, "mse": {**entry, "value": 1.0}}}
 
@@ -23,6 +29,7 @@ def test_the_same_quantity_shares_a_column():
     ("change", "words"),
     [
         ({"protocol": "mindvis-nway-true-label"}, "a and b differ in protocol: 'mindvis-nway' and"),
+        ({"title": "100-way top-2"}, "differ in question: '50-way top-1' and '100-way top-2'"),
         ({"chance": 0.1}, "differ in chance level: 0.02 and 0.1; expected one protocol in one"),
         ({"weights": {"judge": "cd" * 32}}, "weights: judge abababababab and judge cdcdcdcdcdcd"),
         ({"weights": {}}, "weights: judge abababababab and none"),

@@ -111,8 +111,16 @@ def test_crossed_interval_holds_the_variation_of_few_pictures(rng):
     for _ in range(120):
         pictures = rng.normal(size=10)
         table = pictures + 0.3 * rng.normal(size=(40, 1)) + 0.1 * rng.normal(size=(40, 10))
-        low, high = crossed_interval([table], rng, 400)
+        low, high = crossed_interval([table], [np.arange(40)], rng, 400)
         covered.append(low < 0 < high)
     assert np.mean(covered) > 0.85
-    assert crossed_interval([np.ones((2, 4))], rng) is None
-    assert crossed_interval([np.ones((5, 4)), np.zeros((5, 2))], rng, 99) == (0.5, 0.5)
+    assert crossed_interval([np.ones((2, 4))], [np.arange(2)], rng) is None
+
+
+def test_crossed_interval_counts_a_stimulus_once(rng):
+    tables = [np.ones((4, 3)), np.zeros((4, 2))]
+    same, apart = [np.arange(4), np.arange(4)], [np.arange(4), np.arange(4, 8)]
+    assert crossed_interval(tables, same, rng, 99) == pytest.approx((0.5, 0.5))
+    low, high = crossed_interval(tables, apart, rng, 500)
+    assert low <= 0.25
+    assert high >= 0.75

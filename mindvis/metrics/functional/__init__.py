@@ -25,3 +25,27 @@ from mindvis.metrics.functional.pixels import (
     ssim_matrix,
     unit_range,
 )
+
+__all__ = [
+    "consistency",
+    "correlation_distance",
+    "cosine_similarity",
+    "draw_similarity",
+    "feature_correlation",
+    "gaussian_ssim",
+    "grey",
+    "mse",
+    "mse_matrix",
+    "n_way_accuracy",
+    "n_way_table",
+    "pixel_correlation",
+    "pixel_correlation_matrix",
+    "retrieval_accuracy",
+    "ssim",
+    "ssim_matrix",
+    "standardised_features",
+    "target_rank",
+    "two_way_identification",
+    "two_way_wins",
+    "unit_range",
+]

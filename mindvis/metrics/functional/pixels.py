@@ -204,7 +204,7 @@ def gaussian_ssim(prediction: Tensor, truth: Tensor) -> Tensor:
             f"a picture of {prediction.shape[-2]} x {prediction.shape[-1]} pixels",
             f"at least {GAUSSIAN_WINDOW} x {GAUSSIAN_WINDOW} for structural similarity",
         )
-    x, y = torch.broadcast_tensors(prediction.to(torch.float64), truth.to(torch.float64))
+    x, y = prediction.to(torch.float64), truth.to(torch.float64)
     mean_x, mean_y = _blur(x), _blur(y)
     variance_x, variance_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
     covariance = _blur(x * y) - mean_x * mean_y
