@@ -83,6 +83,16 @@ COMMANDS: dict[str, Command] = {
         "mindvis.decoding.evaluate:evaluate",
         positional=("directory",),
     ),
+    "compare": Command(
+        "compare evaluated runs on the same stimuli, paired, with Holm's correction",
+        "mindvis.decoding.compare:compare",
+        positional=("runs",),
+    ),
+    "reproduce": Command(
+        "run a named benchmark over subjects and seeds, to one table",
+        "mindvis.reproduce.command:reproduce",
+        positional=("name",),
+    ),
     "demo": Command("simulate, train, decode and evaluate, start to report", "mindvis.demo:demo"),
 }
 

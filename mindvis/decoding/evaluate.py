@@ -12,6 +12,7 @@ from tqdm import trange
 from mindvis.console import say
 from mindvis.data.collection import from_arrays, from_folder, from_store
 from mindvis.data.reader import VoxelStore
+from mindvis.decoding.dictionary import write_dictionary
 from mindvis.decoding.foreign import read_foreign
 from mindvis.decoding.leakage import check_leakage, find_lineage
 from mindvis.decoding.predictions import Predictions, read_predictions
@@ -112,6 +113,7 @@ def evaluate(
     content = compose(predictions.config, results, options, settings, metrics, leakage)
     folder = Path(output) if output is not None else predictions.directory
     write_samples(folder / "per_sample.csv", results, metrics)
+    write_dictionary(folder / "per_sample.json", metrics)
     write_json(folder / "metrics.json", content)
     page = Page(
         content=content,

@@ -184,4 +184,5 @@ def gallery(result: SubjectResult) -> Gallery:
         scores={name: values.mean(1) for name, values in result.scores.draws.items()},
         named=result.named,
         hits=None if result.ranks is None else result.ranks == 0,
+        ranks=result.ranks,
     )

@@ -26,6 +26,18 @@ def number(metric: str, value: float | None) -> str:
     return f"{value:.4f}" if metric == "mse" else f"{value:.3f}"
 
 
+def signed(metric: str, value: float | None) -> str:
+    """A difference of two scores, with its sign; shares differ by points.
+
+    >>> signed("n_way", 0.031), signed("ssim", -0.25)
+    ('+3.1 points', '-0.250')
+    """
+    if value is None:
+        return NOTHING
+    sign = "+" if value > 0 else ""
+    return f"{sign}{number(metric, value)}".replace(" %", " points")
+
+
 def interval(metric: str, ends: Sequence[float] | None) -> str:
     """A confidence interval, in the units of `number`.
 
@@ -36,6 +48,25 @@ def interval(metric: str, ends: Sequence[float] | None) -> str:
         return NOTHING
     low, high = (number(metric, end) for end in ends)
     return f"{low.removesuffix(' %')} to {high}"
+
+
+STRATA = {
+    "seen": "seen classes",
+    "unseen": "unseen classes",
+    "in-generator": "in the generator's training set",
+    "not-in-generator": "not in the generator's training set",
+    "near-duplicate": "with a near-duplicate in training",
+    "no-near-duplicate": "without a near-duplicate in training",
+}
+
+
+def stratum(name: str) -> str:
+    """A stratum as people read it.
+
+    >>> stratum("unseen"), stratum("bright")
+    ('unseen classes', 'bright')
+    """
+    return STRATA.get(name, name.replace("-", " "))
 
 
 def p_value(value: float | None) -> str:
@@ -88,7 +119,7 @@ def text_table(content: Mapping[str, Any]) -> str:
     """
     lines = [first_line(content), "", grid(result_rows(content))]
     headline = content["headline"]
-    groups = {f"{name} classes": part for name, part in content["strata"].items()}
+    groups = {stratum(name): part for name, part in content["strata"].items()}
     if len(content["subjects"]) > 1:
         groups |= content["subjects"]
     if groups:
