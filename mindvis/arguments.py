@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from itertools import zip_longest
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_origin
 
+import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser
 
 from mindvis.errors import ConfigError, MindVisError, one_of
@@ -49,15 +50,47 @@ def function_parser(
     parser = ArgumentParser(
         prog=prog, description=description, exit_on_error=False, allow_abbrev=False
     )
-    names = list(inspect.signature(function).parameters)
-    options = set(names) - set(positional)
+    parameters = inspect.signature(function).parameters
+    names = list(parameters)
     if "config" not in names:
         parser.add_argument("--config", action="config", help="YAML file with these options")
     common: dict[str, Any] = {"as_group": False, "sub_configs": True}
-    if positional:
-        parser.add_function_arguments(function, as_positional=True, skip=options, **common)
+    single = [p for p in positional if required_word(parameters[p])]
+    if single:
+        skipped = set(names) - set(single)
+        parser.add_function_arguments(function, as_positional=True, skip=skipped, **common)
+    for name in positional:
+        if name not in single:
+            add_words(parser, function, parameters[name])
     parser.add_function_arguments(function, as_positional=False, skip=set(positional), **common)
     return parser
+
+
+def required_word(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter given by place is exactly one word."""
+    several = get_origin(parameter.annotation) is list
+    return parameter.default is inspect.Parameter.empty and not several
+
+
+def add_words(
+    parser: ArgumentParser, function: Callable[..., Any], parameter: inspect.Parameter
+) -> None:
+    """A parameter given by place that may be left out, or that takes several words."""
+    help_text = " ".join(argument_help(function).get(parameter.name, "").split())
+    if get_origin(parameter.annotation) is list:
+        (kind,) = get_args(parameter.annotation)
+        parser.add_argument(parameter.name, nargs="+", type=kind, help=help_text)
+        return
+    default = parameter.default
+    parser.add_argument(
+        parameter.name, nargs="?", type=parameter.annotation, default=default, help=help_text
+    )
+
+
+def argument_help(function: Callable[..., Any]) -> dict[str, str]:
+    """What a Google docstring says of each argument."""
+    found = docstring_parser.parse(function.__doc__ or "")
+    return {entry.arg_name: entry.description or "" for entry in found.params}
 
 
 def spell_out_switches(function: Callable[..., Any], args: Sequence[str]) -> list[str]:

@@ -97,6 +97,16 @@ COMMANDS: dict[str, Command] = {
         "mindvis.decoding.evaluate:evaluate",
         positional=("directory",),
     ),
+    "compare": Command(
+        "compare evaluated runs on the same stimuli, paired, with Holm's correction",
+        "mindvis.decoding.compare:compare",
+        positional=("runs",),
+    ),
+    "reproduce": Command(
+        "run a named benchmark over subjects and seeds, to one table",
+        "mindvis.reproduce.command:reproduce",
+        positional=("name",),
+    ),
     "import-checkpoint": Command(
         "open a checkpoint of MinD-Vis as a model of this package",
         "mindvis.decoding.checkpoints:import_checkpoint",

@@ -8,6 +8,7 @@ from pathlib import Path
 from mindvis.cli import main
 from mindvis.console import say
 from mindvis.errors import MindVisError
+from mindvis.files import config_folder
 
 SIZES = {
     "demo": {
@@ -44,14 +45,6 @@ def demo(output: str = "runs/demo", quick: bool = False, seed: int = 0) -> None:
             raise MindVisError(f"`mindvis {command[0]}` failed", remedy="the line above says why")
         say(f"({time.perf_counter() - start:.0f} s)")
     say(f"\ndone in {time.perf_counter() - began:.0f} s")
-
-
-def config_folder() -> Path:
-    """The shipped configurations: within an installed package, beside it in a checkout."""
-    package = Path(__file__).parent
-    return next(
-        folder for folder in (package / "configs", package.parent / "configs") if folder.is_dir()
-    )
 
 
 def plan(folder: Path, configs: Path, size: str, seed: int) -> Iterator[list[str]]:

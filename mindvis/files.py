@@ -53,3 +53,11 @@ def sha256(path: str | os.PathLike[str]) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in pieces."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def config_folder() -> Path:
+    """The shipped configurations: within an installed package, beside it in a checkout."""
+    package = Path(__file__).parent
+    return next(
+        folder for folder in (package / "configs", package.parent / "configs") if folder.is_dir()
+    )

@@ -37,6 +37,13 @@ CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 MANIFEST = "manifest.json"
 LINEAGE = "lineage.json"
+UNKNOWN_LINEAGE: dict[str, Any] = {
+    "task": None,
+    "transductive": False,
+    "selected_on": None,
+    "splits": {},
+    "ancestors": [],
+}
 
 
 def software_versions() -> dict[str, str]:
@@ -155,13 +162,19 @@ def read_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def write_lineage(directory: str | os.PathLike[str], **facts: Any) -> None:
-    """Write `lineage.json` into a model folder: what the model was trained on."""
-    write_json(Path(directory) / LINEAGE, {"transductive": False, **facts})
+    """Write `lineage.json` into a model folder: what the model was trained on and chosen by."""
+    write_json(Path(directory) / LINEAGE, {**UNKNOWN_LINEAGE, **facts})
 
 
 def read_lineage(model: str | os.PathLike[str]) -> dict[str, Any]:
-    """Lineage of a run folder or model folder; a folder without one has `transductive: False`."""
+    """Lineage of a run folder or model folder; without one nothing is known but what it lacks.
+
+    Returns:
+        `task`, `transductive`, `selected_on` ("nothing": the last epoch was taken; "val" or "test":
+        an epoch was chosen by the scores of that split; None: not recorded), `splits` (for each
+        subject numbers and digests of stimuli), `ancestors` (lineages it started from).
+    """
     for folder in (Path(model), Path(model) / "model"):
         if (folder / LINEAGE).is_file():
-            return {"transductive": False, **json.loads((folder / LINEAGE).read_text())}
-    return {"transductive": False}
+            return {**UNKNOWN_LINEAGE, **json.loads((folder / LINEAGE).read_text())}
+    return dict(UNKNOWN_LINEAGE)

@@ -78,9 +78,12 @@ class Provenance(SaveConfigCallback):
         if stage != "fit":
             return
         text = self.parser.dump(self.config, skip_unset=False)
-        transductive = is_transductive(pl_module, trainer.datamodule)
+        facts = {
+            "transductive": is_transductive(pl_module, trainer.datamodule),
+            "splits": trainer.datamodule.splits(),
+        }
         inputs = input_paths(yaml.safe_load(text))
-        write_provenance(trainer.default_root_dir, text, inputs, transductive=transductive)
+        write_provenance(trainer.default_root_dir, text, inputs, **facts)
 
 
 class StageCLI(LightningCLI):

@@ -63,7 +63,8 @@ def test_environment_names_versions_machine_and_job(monkeypatch):
 
 
 def test_lineage_is_found_from_the_run_and_from_the_model(tmp_path):
-    assert read_lineage(tmp_path) == {"transductive": False}
+    assert read_lineage(tmp_path)["transductive"] is False
+    assert read_lineage(tmp_path)["selected_on"] is None
     write_lineage(tmp_path / "model", task="masked", transductive=True)
     assert read_lineage(tmp_path)["transductive"] is True
     assert read_lineage(tmp_path / "model")["task"] == "masked"

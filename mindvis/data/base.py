@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mindvis.data.sampling import ordered_loader, train_loader
 from mindvis.data.splits import Split
-from mindvis.errors import ConfigError
+from mindvis.errors import CheckpointError, ConfigError
 
 
 class SplitData(pl.LightningDataModule):
@@ -50,6 +50,38 @@ class SplitData(pl.LightningDataModule):
     def dataset(self, split: Split) -> Dataset[Any]:
         """The items of one split."""
         raise NotImplementedError
+
+    def splits(self) -> dict[str, dict[str, Any]]:
+        """Numbers and digests of the stimuli of each split, by subject; empty without subjects."""
+        return {}
+
+    @property
+    def watches_test(self) -> bool:
+        """Whether validation reads test rows."""
+        return False
+
+    def state_dict(self) -> dict[str, Any]:
+        """The splits, which every checkpoint records."""
+        return {"splits": self.splits()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse a checkpoint that was trained on other splits.
+
+        Raises:
+            CheckpointError: With the subject and the split that differ.
+        """
+        own = self.splits()
+        for subject, splits in state_dict["splits"].items():
+            for name, saved in splits.items():
+                found = own.get(subject, {}).get(name)
+                if found != saved:
+                    raise CheckpointError(
+                        f"the {name} split of subject {subject} has "
+                        f"{found['stimuli'] if found else 'no'} stimuli",
+                        f"the {saved['stimuli']} that the checkpoint was trained with "
+                        f"(sha256 {saved['sha256'][:12]})",
+                        "use the store, val_fraction and data seed that the run began with",
+                    )
 
     def setup(self, stage: str) -> None:
         """Read the splits that a stage needs, once."""

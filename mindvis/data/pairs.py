@@ -19,8 +19,10 @@ from mindvis.data.recordings import (
     input_files,
     open_recordings,
     read_responses,
+    refuse_test_rows,
     region_names,
     reuse_or_fit,
+    split_record,
     voxel_facts,
 )
 from mindvis.data.sources import CACHE_BYTES, Augmentation, Pictures
@@ -112,11 +114,18 @@ class PairData(SplitData):
         return self.preprocessing.transductive
 
     def _rows(self, split: Split) -> list[Rows]:
-        return divide(self.recordings, split, **self._division)
+        rows = divide(self.recordings, split, **self._division)
+        if split == "test":
+            return rows
+        return refuse_test_rows(self.recordings, rows, f"the {split} split")
 
     @property
     def _division(self) -> dict[str, Any]:
         return {"kinds": ("task",), "val_fraction": self.val_fraction, "seed": self.seed}
+
+    def splits(self) -> dict[str, dict[str, Any]]:
+        """Numbers and digests of the stimuli of each split, by subject."""
+        return split_record(self.recordings, self._rows("train"), self._rows("val"))
 
     @property
     def stimuli(self) -> StoredStimuli:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,14 @@ from mindvis.data.items import Repeats, Rows, pair_items, repeat_items
 from mindvis.data.moments import Moments
 from mindvis.data.ordering import Order, order_voxels
 from mindvis.data.sources import CACHE_BYTES, Responses, ResponseSource
-from mindvis.data.splits import Split, groups, held_out, split_rows
+from mindvis.data.splits import (
+    Split,
+    fingerprint,
+    groups,
+    held_out,
+    refuse_test,
+    split_rows,
+)
 from mindvis.data.store import StoredSubject, VoxelStore
 from mindvis.data.transforms import (
     Float,
@@ -133,6 +141,45 @@ def divide_test(
     return divided
 
 
+def refuse_test_rows(
+    recordings: Sequence[Recording], rows: Sequence[Rows], purpose: str
+) -> list[Rows]:
+    """The rows as they are, unless one of them is a test row.
+
+    Raises:
+        DataError: With the purpose, the subject and the row.
+    """
+    for recording, chosen in zip(recordings, rows, strict=True):
+        refuse_test(recording.stored.trials, chosen, f"{purpose} of subject {recording.name}")
+    return list(rows)
+
+
+def split_record(
+    recordings: Sequence[Recording], train: Sequence[Rows], val: Sequence[Rows]
+) -> dict[str, dict[str, Any]]:
+    """What was trained on, chosen by and kept away, as numbers and digests of stimuli.
+
+    Args:
+        recordings: The subjects.
+        train: Rows of each that weights are fitted to.
+        val: Rows of each that training is watched by.
+
+    Returns:
+        For each subject `train` and `val`, and of the whole store `not_test` and `test`.
+    """
+    record = {}
+    for recording, fitted, watched in zip(recordings, train, val, strict=True):
+        trials = recording.stored.trials
+        names, test = trials["stimulus"], trials["split"] == "test"
+        record[recording.name] = {
+            "train": fingerprint(names.iloc[fitted]),
+            "val": fingerprint(names.iloc[watched]),
+            "not_test": fingerprint(names[~test]),
+            "test": fingerprint(names[test]),
+        }
+    return record
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How stored responses become the model's input, before it is fitted to anybody."""
@@ -164,7 +211,14 @@ class Recipe:
         return inside[order_voxels(stored.ijk[inside], self.order)]
 
     def fit(self, recording: Recording, rows: Rows, length: int | None) -> VoxelTransform:
-        """The transform of one subject from its training rows."""
+        """The transform of one subject from the rows that `statistics` says.
+
+        Raises:
+            DataError: One of them is a test row, and `statistics` is not "all".
+        """
+        if self.statistics != "all":
+            purpose = f"the normalisation of subject {recording.name}"
+            refuse_test(recording.stored.trials, rows, purpose)
         return fit_transform(
             Moments(_blocks(recording.stored, rows)),
             self.columns(recording.stored),

@@ -18,8 +18,10 @@ from mindvis.data.recordings import (
     input_files,
     open_recordings,
     read_responses,
+    refuse_test_rows,
     region_names,
     reuse_or_fit,
+    split_record,
     voxel_facts,
 )
 from mindvis.data.sources import CACHE_BYTES
@@ -135,13 +137,31 @@ class ResponseData(SplitData):
         """The stores, and the preprocessing that was used again."""
         return input_files(self.store, self.saved)
 
-    def dataset(self, split: Split) -> ResponseDataset:
-        """Responses of one split; test responses throughout when `rows` is "test"."""
-        rows = self._rows(split)
+    def _read_rows(self, split: Split) -> list[Rows]:
+        """Rows whose responses a split reads; test rows only where `rows` asks for them."""
         if self.rows == "test":
-            rows = divide_test(
+            return divide_test(
                 self.recordings, split, val_fraction=self.val_fraction, seed=self.seed
             )
+        rows = self._rows(split)
+        return (
+            rows
+            if split == "test"
+            else refuse_test_rows(self.recordings, rows, f"the {split} split")
+        )
+
+    def splits(self) -> dict[str, dict[str, Any]]:
+        """Numbers and digests of the stimuli whose responses are read, by subject."""
+        return split_record(self.recordings, self._read_rows("train"), self._read_rows("val"))
+
+    @property
+    def watches_test(self) -> bool:
+        """Whether validation reads test rows."""
+        return self.rows == "test"
+
+    def dataset(self, split: Split) -> ResponseDataset:
+        """Responses of one split; test responses throughout when `rows` is "test"."""
+        rows = self._read_rows(split)
         return ResponseDataset(
             read_responses(
                 self.recordings,

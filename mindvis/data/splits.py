@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mindvis.errors import ConfigError
+from mindvis.errors import ConfigError, DataError
 from mindvis.seeding import seed_from
 
 Split = Literal["train", "val", "test"]
@@ -83,3 +83,31 @@ def split_rows(
 def digest(names: Iterable[str]) -> str:
     """SHA-256 of a set of names: two runs with the same digest were split alike."""
     return hashlib.sha256("\x1f".join(sorted(set(names))).encode()).hexdigest()
+
+
+def fingerprint(names: Iterable[str]) -> dict[str, Any]:
+    """Number and digest of the stimuli among some names; rows without a stimulus do not count."""
+    stimuli = {name for name in names if name}
+    return {"stimuli": len(stimuli), "sha256": digest(stimuli)}
+
+
+def refuse_test(trials: pd.DataFrame, rows: npt.ArrayLike, purpose: str) -> None:
+    """Refuse test rows wherever something is fitted or chosen.
+
+    Args:
+        trials: Of one subject, as a store gives them.
+        rows: Row numbers about to be used.
+        purpose: What for, in words.
+
+    Raises:
+        DataError: One of them is a test row.
+    """
+    numbers = np.asarray(rows, dtype=np.intp)
+    leaked = numbers[(trials["split"] == "test").to_numpy()[numbers]]
+    if len(leaked):
+        raise DataError(
+            f"{len(leaked)} of {len(numbers)} rows for {purpose} are test rows, row {leaked[0]} "
+            f"(stimulus {trials['stimulus'].iloc[leaked[0]]!r}) the first",
+            "training rows alone",
+            "scores of what has met the test rows mean nothing",
+        )

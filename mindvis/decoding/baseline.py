@@ -1,7 +1,8 @@
-"""The ridge baseline of decoded stimuli, from the store and the voxels that the model read."""
+"""Responses that baselines learn from and answer to; the pictures of the ridge baseline."""
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,45 @@ from mindvis.metrics.controls import RidgeBaseline, ridge_baseline
 
 
 class BaselineUnavailableError(MindVisError):
-    """Why there is no ridge baseline; it becomes the reason in `metrics.json`."""
+    """Why there is no baseline; it becomes the reason in `metrics.json`."""
 
 
-def ridge_pictures(
+@dataclass(frozen=True)
+class TrainAndTest:
+    """Mean responses of one subject to its training stimuli and to those decoded.
+
+    Args:
+        train: (training stimuli, voxels), on voxels that are finite everywhere.
+        names: The training stimuli.
+        test: (decoded stimuli, voxels).
+    """
+
+    train: NDArray[np.float32]
+    names: list[str]
+    test: NDArray[np.float32]
+
+
+def ridge_pictures(store: VoxelStore, data: TrainAndTest) -> RidgeBaseline:
+    """Pictures that ridge regression paints for a subject's decoded stimuli, in their order.
+
+    Raises:
+        BaselineUnavailableError: The store has no pictures.
+    """
+    if store.stimuli is None:
+        raise BaselineUnavailableError(f"{store.path} has no pictures")
+    images = store.stimuli.images(store.stimuli.index(data.names))
+    return ridge_baseline(data.train, images, data.test)
+
+
+def train_and_test(
     store: VoxelStore,
     subject: str,
     stimuli: Sequence[str],
     model: str | os.PathLike[str] | None = None,
     split: str = "test",
     single: bool = False,
-) -> RidgeBaseline:
-    """Pictures that ridge regression paints for a subject's test stimuli.
+) -> TrainAndTest:
+    """What a baseline learns from and what it answers to.
 
     It learns from the rows of the train split whose stimulus is not among those decoded, repeats
     averaged, and from the same voxels as the model where the model is still there.
@@ -62,8 +90,7 @@ def ridge_pictures(
     probe, order = _mean_responses(stored, test, columns)
     probe = probe[[order.index(name) for name in stimuli]]
     finite = np.isfinite(responses).all(0) & np.isfinite(probe).all(0)
-    images = store.stimuli.images(store.stimuli.index(names))
-    return ridge_baseline(responses[:, finite], images, probe[:, finite])
+    return TrainAndTest(responses[:, finite], names, probe[:, finite])
 
 
 def voxel_columns(stored: StoredSubject, model: str | os.PathLike[str] | None) -> NDArray[np.intp]:

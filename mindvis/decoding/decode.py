@@ -12,6 +12,8 @@ from tqdm import tqdm
 from mindvis.console import say
 from mindvis.data.store import VoxelStore
 from mindvis.data.transforms import Preprocessing
+from mindvis.decoding.ceilings import save_first_stage
+from mindvis.decoding.controls import NOISE, PRIOR, noise_response
 from mindvis.decoding.inputs import check_guidance
 from mindvis.decoding.listing import Item, Picture, index_table
 from mindvis.decoding.output import prepare_output, save_png, save_truth, staged
@@ -31,6 +33,7 @@ from mindvis.errors import CheckpointError, ConfigError
 from mindvis.models.conditioning import Conditioning
 from mindvis.models.sampling import SchedulerName, make_scheduler, set_steps
 from mindvis.provenance import read_lineage
+from mindvis.seeding import numpy_generator
 
 Precision = Literal["float32", "bfloat16"]
 INDEX = "index.csv"
@@ -75,7 +78,9 @@ def decode(
         scheduler: Sampler: DPM-Solver++, DDIM, PLMS or UniPC.
         seed: Of the noise.
         repeats: Decode the mean of a stimulus' trials, or its first trial alone.
-        controls: Also decode each subject's mean training response, for `mindvis evaluate`.
+        controls: Also decode, for `mindvis evaluate`, each subject's mean training response, noise
+            like its responses, and the empty condition; and send the shown pictures through the
+            first stage.
         batch_size: Pictures denoised together.
         shard: Which part of the work this process does, as i/n; all parts share one output.
         device: Where to compute: auto, cpu, cuda, cuda:1, mps.
@@ -96,14 +101,18 @@ def decode(
     with VoxelStore(store) as opened:
         chosen = choose_subjects(opened, preprocessing, subjects)
         items = plan_items(opened, chosen, split, repeats, controls)
-        config["transductive"] = preprocessing.transductive or read_lineage(model)["transductive"]
+        lineage = read_lineage(model)
+        config["transductive"] = preprocessing.transductive or lineage["transductive"]
         folder, staging = Path(output), f".shard-{part[0]}-of-{part[1]}"
-        prepare_output(folder, config, [Path(store), model_folder(model)], staging)
+        inputs = [Path(store), model_folder(model)]
+        prepare_output(folder, config, inputs, staging, lineage)
         if opened.stimuli is not None:
             shown = sorted({item.name for item in items if not item.control})
             save_truth(folder, opened.stimuli, shown[part[0] :: part[1]])
+            if controls:
+                save_first_stage(folder, pipeline, opened, shown[part[0] :: part[1]])
         own = own_share(items, part)
-        encodings = Encodings(pipeline, preprocessing, opened, own, split)
+        encodings = Encodings(pipeline, preprocessing, opened, own, split, seed)
         sampling = {"num_inference_steps": steps, "guidance_scale": guidance}
         draw_pictures(folder, encodings, plan_pictures(own, draws, seed), batch_size, sampling)
         write_index(folder, opened, items, plan_pictures(items, draws, seed), staging)
@@ -188,6 +197,7 @@ class Encodings:
         store: Where the responses are.
         items: The responses, in the order in which they are asked for.
         split: The split of the items that are no controls, which are of training responses.
+        seed: Of the noise controls.
     """
 
     def __init__(
@@ -197,8 +207,10 @@ class Encodings:
         store: VoxelStore,
         items: Sequence[Item],
         split: Split,
+        seed: int = 0,
     ) -> None:
         self.pipeline = pipeline
+        self.seed = seed
         self.preprocessing = preprocessing
         self.items = items
         self.split = split
@@ -219,12 +231,31 @@ class Encodings:
         if number in self._groups:
             return self._groups[number]
         members = self.items[number * ENCODER_BATCH : (number + 1) * ENCODER_BATCH]
-        return self.pipeline.encode(torch.stack([self._voxels(item) for item in members]))
+        return self._without_condition(
+            members, self.pipeline.encode(torch.stack([self._voxels(item) for item in members]))
+        )
+
+    def _without_condition(self, members: Sequence[Item], encoded: Conditioning) -> Conditioning:
+        """The empty conditioning for the items that have no response."""
+        empty = torch.tensor([item.control and item.name == PRIOR for item in members])
+        if not empty.any():
+            return encoded
+        null = self.pipeline.conditioner.null(1)
+        context, pooled = (part.clone() for part in encoded)
+        context[empty] = null.context.to(context)
+        pooled[empty] = null.pooled.to(pooled)
+        return Conditioning(context, pooled)
 
     def _voxels(self, item: Item) -> torch.Tensor:
-        """The transformed response of an item, float32 (V,)."""
+        """The transformed response of an item, float32 (V,); zeros where it has none."""
+        if not item.rows:
+            return torch.zeros(self.preprocessing.length)
         response = mean_response(self._subjects[item.subject], item.rows)
-        transform = self.preprocessing.of(item.subject, "train" if item.control else self.split)
+        split = "train" if item.control else self.split
+        transform = self.preprocessing.of(item.subject, split)
+        if item.control and item.name in NOISE:
+            noise = numpy_generator(self.seed, item.subject, item.name, item.number)
+            return torch.from_numpy(noise_response(item.name, transform, response, noise))
         return torch.from_numpy(transform(response))
 
 

@@ -16,15 +16,17 @@ class Item:
 
     Args:
         subject: Whose it is.
-        name: The stimulus; "mean-brain" for the control.
-        rows: Trials of the store whose mean it is.
-        control: Whether it is the mean training response rather than that to a stimulus.
+        name: The stimulus; the kind of a control, such as "mean-brain".
+        rows: Trials of the store whose mean it is, or gives a noise control its amplitude.
+        control: Whether it is a control rather than the response to a stimulus.
+        number: Which of several controls of that kind.
     """
 
     subject: str
     name: str
     rows: tuple[int, ...]
     control: bool = False
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,14 @@ class Picture:
 def picture_file(item: Item, draw: int) -> str:
     """Where a picture goes, relative to the output folder."""
     if item.control:
-        return str(PurePosixPath("controls", item.name, f"{safe(item.subject)}_draw{draw}.png"))
+        folder = PurePosixPath("controls", item.name, *([str(item.number)] if item.number else []))
+        return str(folder / f"{safe(item.subject)}_draw{draw}.png")
     return str(PurePosixPath("images", safe(item.subject), f"{safe(item.name)}_draw{draw}.png"))
+
+
+def first_stage_file(stimulus: str) -> str:
+    """Where the shown picture goes after the model's first stage, relative to the output folder."""
+    return str(PurePosixPath("controls", "first-stage", f"{safe(stimulus)}.png"))
 
 
 def truth_file(stimulus: str) -> str:

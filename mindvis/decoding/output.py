@@ -28,7 +28,11 @@ PLACES = frozenset({"model", "store", "output", "device", "shard"})
 
 
 def prepare_output(
-    output: Path, config: Mapping[str, Any], inputs: Sequence[Path], staging: str
+    output: Path,
+    config: Mapping[str, Any],
+    inputs: Sequence[Path],
+    staging: str,
+    lineage: Mapping[str, Any],
 ) -> None:
     """Record the options of a new folder, or refuse to mix two sets of options in an old one.
 
@@ -37,6 +41,7 @@ def prepare_output(
         config: Every option.
         inputs: Store and model.
         staging: Name of a folder inside, of this shard alone.
+        lineage: What the model was trained on and chosen by, kept with its pictures.
 
     Raises:
         ConfigError: The folder's pictures were made with other options or from other files.
@@ -46,7 +51,8 @@ def prepare_output(
         _check_same_inputs(output, inputs)
         return
     with staged(output / staging) as folder:
-        write_provenance(folder, config, inputs, transductive=config["transductive"])
+        facts = {"transductive": config["transductive"], "lineage": dict(lineage)}
+        write_provenance(folder, config, inputs, **facts)
         for name in (ENVIRONMENT, MANIFEST, CONFIG):
             (folder / name).replace(output / name)
 

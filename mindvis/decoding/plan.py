@@ -9,32 +9,33 @@ import numpy.typing as npt
 
 from mindvis.data.store import StoredSubject, VoxelStore
 from mindvis.data.transforms import Preprocessing
+from mindvis.decoding.controls import control_items
 from mindvis.decoding.listing import Item, Picture, picture_file, task_trials
 from mindvis.errors import CheckpointError, ConfigError, StoreError, one_of
 from mindvis.seeding import seed_from
 
 Split = Literal["train", "test"]
 Repeats = Literal["average", "single"]
-MEAN_BRAIN = "mean-brain"
 T = TypeVar("T")
 
 
 def plan_items(
     store: VoxelStore, subjects: Sequence[str], split: Split, repeats: Repeats, controls: bool
 ) -> list[Item]:
-    """Responses to decode: stimuli sorted by subject and id, then one control for each subject.
+    """Responses to decode: stimuli sorted by subject and id, then the controls of each subject.
 
     Args:
         store: Where they are.
         subjects: Whose to decode.
         split: Which trials.
         repeats: The mean of a stimulus' trials, or the first trial alone.
-        controls: Whether to decode each subject's mean training response as well.
+        controls: Whether to decode mean, noise and empty responses of each subject as well.
 
     Raises:
         StoreError: A subject has no trials of the split.
     """
-    items, means = [], []
+    items: list[Item] = []
+    others: list[Item] = []
     for name in sorted(subjects):
         trials = task_trials(store[name])
         chosen = trials[trials["split"] == split]
@@ -45,13 +46,14 @@ def plan_items(
                 f"one with trials ({', '.join(f'{k}: {v}' for k, v in sorted(counts.items()))})",
                 "choose another --split, or prepare the store with such trials",
             )
+        own = []
         for stimulus, rows in sorted(chosen.groupby("stimulus").groups.items()):
             kept = sorted(rows)[: 1 if repeats == "single" else None]
-            items.append(Item(name, str(stimulus), tuple(map(int, kept))))
+            own.append(Item(name, str(stimulus), tuple(map(int, kept))))
         train = tuple(map(int, trials.index[trials["split"] == "train"]))
-        if controls and train:
-            means.append(Item(name, MEAN_BRAIN, train, control=True))
-    return items + means
+        items += own
+        others += control_items(name, own, train) if controls else []
+    return items + others
 
 
 def choose_subjects(
@@ -98,7 +100,8 @@ def plan_pictures(items: Sequence[Item], draws: int, seed: int) -> list[Picture]
         Picture(
             item=position,
             draw=draw,
-            seed=seed_from(seed, item.subject, item.name, draw),
+            # a first control is seeded like a stimulus of its name
+            seed=seed_from(seed, item.subject, item.name, *[item.number] * bool(item.number), draw),
             file=picture_file(item, draw),
         )
         for (position, item), draw in product(enumerate(items), range(draws))

@@ -1,8 +1,9 @@
 """Reading what `mindvis decode` wrote: an index, decoded pictures, true pictures, controls."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from mindvis.decoding.listing import Item, picture_file, truth_file
-from mindvis.decoding.plan import MEAN_BRAIN
+from mindvis.decoding.controls import CROSSED
+from mindvis.decoding.listing import Item, first_stage_file, picture_file, truth_file
 from mindvis.errors import DataError
 from mindvis.provenance import CONFIG
 
@@ -35,7 +36,10 @@ class SubjectPictures:
         draws: Numbers of the draws, the same for every stimulus.
         files: For each stimulus the picture of each draw.
         truths: The true picture of each stimulus.
-        mean_brain: Pictures decoded from the mean training response; empty where there are none.
+        controls: Pictures of each control that is compared with every stimulus; kinds of which
+            there are none are left out.
+        first_stage: Each true picture through the model's first stage; empty where they are not
+            all there.
     """
 
     subject: str
@@ -46,7 +50,8 @@ class SubjectPictures:
     draws: tuple[int, ...]
     files: tuple[tuple[Path, ...], ...]
     truths: tuple[Path, ...]
-    mean_brain: tuple[Path, ...]
+    controls: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    first_stage: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,23 +137,40 @@ def _subject(folder: Path, name: str, index: pd.DataFrame) -> SubjectPictures:
                 f"draws {list(draws)} for every stimulus",
                 "run the same `mindvis decode` again to finish it",
             )
-    mean = Item(name, MEAN_BRAIN, (), control=True)
-    means = [folder / picture_file(mean, draw) for draw in draws]
+    ceiling = tuple(folder / first_stage_file(stimulus) for stimulus in rows)
     first = [group.iloc[0] for group in rows.values()]
     return SubjectPictures(
         subject=name,
         stimuli=tuple(rows),
         labels=tuple(str(row["label"]) for row in first),
         categories=tuple(str(row["category"]) for row in first),
-        seen=_flags([str(row["seen"]) for row in first]),
+        seen=read_flags([str(row["seen"]) for row in first]),
         draws=draws,
         files=tuple(tuple(folder / file for file in group["file"]) for group in rows.values()),
         truths=tuple(folder / truth_file(stimulus) for stimulus in rows),
-        mean_brain=tuple(file for file in means if file.is_file()),
+        controls=_controls(folder, name, draws),
+        first_stage=ceiling if all(file.is_file() for file in ceiling) else (),
     )
 
 
-def _flags(texts: Sequence[str]) -> NDArray[np.bool_] | None:
+def _controls(folder: Path, subject: str, draws: Sequence[int]) -> dict[str, tuple[Path, ...]]:
+    """Pictures of each control of a subject, as many responses as there are."""
+    found = {}
+    for kind in CROSSED:
+        files: list[Path] = []
+        for number in count():
+            item = Item(subject, kind, (), control=True, number=number)
+            own = [folder / picture_file(item, draw) for draw in draws]
+            kept = [file for file in own if file.is_file()]
+            if not kept:
+                break
+            files += kept
+        if files:
+            found[kind] = tuple(files)
+    return found
+
+
+def read_flags(texts: Sequence[str]) -> NDArray[np.bool_] | None:
     """Booleans of "true" and "false" in any case; None where one is neither."""
     known = {"true": True, "1": True, "false": False, "0": False}
     values = [known.get(text.strip().casefold()) for text in texts]
@@ -178,7 +200,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise DataError(
             f"{path} is no readable picture ({error})",
-            remedy="delete it and run the same `mindvis decode` again",
+            remedy="replace it; where `mindvis decode` wrote it, delete it and decode again",
         ) from error
 
 

@@ -7,16 +7,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mindvis.decoding.leakage import Leakage
 from mindvis.decoding.scoring import Options, SubjectResult
 from mindvis.files import atomic_path
+from mindvis.metrics.checks import check_controls, failed
 from mindvis.metrics.features import Judge
 from mindvis.metrics.protocols import N_WAY, PROTOCOLS, Metric
 from mindvis.metrics.report import Gallery
 from mindvis.metrics.summary import (
+    CEILINGS,
     CONTROLS,
-    MEAN_BRAIN,
-    RIDGE,
+    STRATA,
     Settings,
+    across_subjects,
     strata,
     summarise,
 )
@@ -24,6 +27,7 @@ from mindvis.provenance import read_lineage, software_versions
 
 FORMAT = "mindvis-metrics"
 VERSION = 1
+APART = frozenset({"judge_right", "noise_ceiling"})  # notes that stand elsewhere
 NO_JUDGE = "no judge was given; name an image classifier with --judge"
 
 
@@ -33,6 +37,7 @@ def compose(
     options: Options,
     settings: Settings,
     metrics: Sequence[Metric],
+    leakage: Leakage,
 ) -> dict[str, Any]:
     """The content of metrics.json.
 
@@ -42,38 +47,52 @@ def compose(
         options: What they were scored with.
         settings: Of intervals and p-values.
         metrics: What is reported.
+        leakage: Whether the model met what it is scored on.
     """
     scores = [result.scores for result in results]
     missing = "" if options.judge is not None else NO_JUDGE
+    summary = summarise(scores, metrics, settings, missing=missing)
+    subjects = {
+        result.scores.subject: {
+            **summarise([result.scores], metrics, settings, missing=missing),
+            "strata": strata([result.scores], metrics, settings, missing),
+            "stimuli": len(result.scores.stimuli),
+            "notes": {k: v for k, v in result.notes.items() if k not in APART},
+        }
+        for result in results
+    }
+    checks = check_controls(scores, summary, metrics, N_WAY, settings)
     return {
         "format": FORMAT,
         "version": VERSION,
         "transductive": _transductive(options.model, config),
+        "selected_on": leakage.selected_on,
+        "leakage": leakage.to_dict(),
         "headline": N_WAY,
         "n_way": options.n_way,
         "top_k": options.top_k,
         "stimuli": len({name for s in scores for name in s.stimuli}),
         "draws": max(len(result.pictures.draws) for result in results),
-        **summarise(scores, metrics, settings, missing=missing),
+        **summary,
+        "control_checks": checks,
+        "controls_failed": failed(checks),
+        "noise_ceiling": {r.scores.subject: _noise_ceiling(r) for r in results},
         "strata": strata(scores, metrics, settings, missing),
-        "subjects": {
-            result.scores.subject: {
-                **summarise([result.scores], metrics, settings, missing=missing),
-                "strata": strata([result.scores], metrics, settings, missing),
-                "stimuli": len(result.scores.stimuli),
-                "notes": {k: v for k, v in result.notes.items() if k != "judge_right"},
-            }
-            for result in results
-        },
+        "subjects": subjects,
+        "across_subjects": across_subjects(subjects),
         "judge": _judge_entry(results, options.judge),
         "protocols": PROTOCOLS,
         "control_definitions": CONTROLS,
+        "ceiling_definitions": CEILINGS,
+        "stratum_definitions": STRATA,
         "controls_missing": _missing_controls(results),
         "statistics": {
             "interval": "95 %, BCa bootstrap of the mean over stimuli",
             "resamples": settings.bootstrap,
             "p": "one-sided, permutation of which picture belongs to which stimulus",
             "permutations": settings.permutations,
+            "controls": "passed where the whole 95 % interval of decoder minus control, paired by "
+            "stimulus, is on the better side of zero",
             "seed": settings.seed,
         },
         "decoding": dict(config),
@@ -106,11 +125,17 @@ def _judge_entry(results: Sequence[SubjectResult], judge: Judge | None) -> dict[
     }
 
 
+def _noise_ceiling(result: SubjectResult) -> dict[str, Any]:
+    """Signal in a subject's responses, or why it is not known."""
+    known = result.notes["noise_ceiling"]
+    return known if isinstance(known, dict) else {"reason": known}
+
+
 def _missing_controls(results: Sequence[SubjectResult]) -> dict[str, str]:
     """Reason for each control that is absent, by control and subject."""
     return {
         f"{control} of {result.scores.subject}": result.notes[control]
-        for control in (MEAN_BRAIN, RIDGE)
+        for control in CONTROLS
         for result in results
         if control in result.notes
     }
@@ -159,4 +184,5 @@ def gallery(result: SubjectResult) -> Gallery:
         scores={name: values.mean(1) for name, values in result.scores.draws.items()},
         named=result.named,
         hits=None if result.ranks is None else result.ranks == 0,
+        ranks=result.ranks,
     )

@@ -9,19 +9,43 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mindvis.data.reader import VoxelStore
-from mindvis.decoding.baseline import BaselineUnavailableError, ridge_pictures
+from mindvis.decoding.baseline import BaselineUnavailableError, ridge_pictures, train_and_test
+from mindvis.decoding.ceilings import noise_ceiling
+from mindvis.decoding.controls import CROSSED
 from mindvis.decoding.predictions import SubjectPictures, read_draws, read_pictures
+from mindvis.decoding.retrieval import TrainingPictures
 from mindvis.metrics.features import Judge
 from mindvis.metrics.functional import target_rank
+from mindvis.metrics.nearest import NEAR_DUPLICATE, near_duplicates
 from mindvis.metrics.pairing import Floats, Truths, fit_size, own_scores, score_pairs
-from mindvis.metrics.summary import MEAN_BRAIN, RIDGE, SubjectScores
+from mindvis.metrics.summary import (
+    FIRST_STAGE,
+    NEAREST_BRAIN,
+    NEAREST_PICTURE,
+    RIDGE,
+    SubjectScores,
+)
 
 Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What every subject is scored with."""
+    """What every subject is scored with.
+
+    Args:
+        judge: Classifier of n-way accuracy; None for none.
+        store: Responses and training pictures of the controls; None where there is none.
+        store_reason: Why there is none.
+        model: Folder of the model that decoded.
+        split: Trials that were decoded.
+        single: Whether single trials were decoded rather than means.
+        n_way: Candidates of one question.
+        top_k: Answers that the judge may give.
+        batch_size: Pictures that the judge sees at once.
+        ridge: Whether to fit the ridge baseline.
+        generator: Thumbnails of the generator's training set; None where it is not known.
+    """
 
     judge: Judge | None
     store: VoxelStore | None
@@ -32,6 +56,8 @@ class Options:
     n_way: int
     top_k: int
     batch_size: int
+    ridge: bool = True
+    generator: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,14 +88,19 @@ def score_subject(pictures: SubjectPictures, options: Options) -> SubjectResult:
     truths, judged = _truths(shown, originals, pictures, options)
     probabilities = _probabilities(decoded, options)
     tables = score_pairs(decoded, truths, probabilities, options.n_way, options.top_k)
-    controls, notes = _controls(pictures, truths, options)
+    controls = Controls(pictures, decoded, truths, options)
+    controls.score()
+    notes = controls.notes
     scores = SubjectScores(
         subject=pictures.subject,
         stimuli=pictures.stimuli,
         seen=pictures.seen,
         draws={name: own_scores(table) for name, table in tables.items()},
         pairs={name: table.mean(-1) for name, table in tables.items()},
-        controls=controls,
+        controls=controls.found,
+        ceilings=controls.ceilings,
+        flags=controls.flags,
+        closeness=controls.closeness,
     )
     notes |= {"picture_size": [width, height], "truths_resized": resized, **judged}
     return SubjectResult(
@@ -113,39 +144,96 @@ def _named(
     return target_rank(probabilities, target).numpy(), named
 
 
-def _controls(
-    pictures: SubjectPictures, truths: Truths, options: Options
-) -> tuple[dict[str, dict[str, Floats]], dict[str, Any]]:
-    """Scores of the controls that paint pictures, and for each that is absent the reason."""
-    found: dict[str, dict[str, Floats]] = {}
-    notes: dict[str, Any] = {}
-    height, width = truths.pictures.shape[1:3]
+class Controls:
+    """Scores of everything that a subject's decoded pictures are compared with.
 
-    def score(painted: Bytes) -> dict[str, Floats]:
-        probabilities = _probabilities(painted, options)
-        return score_pairs(painted, truths, probabilities, options.n_way, options.top_k)
+    Args:
+        pictures: Files of the controls that were decoded.
+        decoded: The decoded pictures.
+        truths: What they are scored against.
+        options: Judge and store.
+    """
 
-    if pictures.mean_brain:
-        painted = fit_size(read_pictures(pictures.mean_brain), height, width)[None]
-        found[MEAN_BRAIN] = {name: t[:, 0].mean(-1) for name, t in score(painted).items()}
-    else:
-        notes[MEAN_BRAIN] = "no picture of the mean brain was decoded"
-    if options.store is None:
-        notes[RIDGE] = options.store_reason
-        return found, notes
-    try:
-        ridge = ridge_pictures(
-            options.store,
-            pictures.subject,
-            pictures.stimuli,
-            options.model,
-            options.split,
-            options.single,
+    def __init__(
+        self, pictures: SubjectPictures, decoded: Bytes, truths: Truths, options: Options
+    ) -> None:
+        self.pictures = pictures
+        self.decoded = decoded
+        self.truths = truths
+        self.options = options
+        self.found: dict[str, dict[str, Floats]] = {}
+        self.ceilings: dict[str, dict[str, Floats]] = {}
+        self.flags: dict[str, NDArray[np.bool_]] = {}
+        self.closeness: Floats | None = None
+        self.notes: dict[str, Any] = {}
+
+    def score(self) -> None:
+        """All controls that can be scored; the reason of each other one goes to the notes."""
+        self._crossed()
+        if self.pictures.first_stage:
+            painted = self._fit(read_pictures(self.pictures.first_stage))
+            self.ceilings[FIRST_STAGE] = self._own(painted[:, None])
+        if self.options.generator is not None:
+            known = near_duplicates(self.truths.pictures, self.options.generator)
+            self.flags["in-generator"] = known
+        self._from_store()
+
+    def _crossed(self) -> None:
+        """Pictures that are compared with every stimulus: (stimuli, pictures) of each metric."""
+        for kind in CROSSED:
+            files = self.pictures.controls.get(kind)
+            if not files:
+                self.notes[kind] = f"no picture of the {kind.replace('-', ' ')} was decoded"
+                continue
+            tables = self._tables(self._fit(read_pictures(files))[:, None])
+            self.found[kind] = {name: table[..., 0] for name, table in tables.items()}
+
+    def _from_store(self) -> None:
+        """Controls that need training responses or training pictures."""
+        store, options = self.options.store, self.options
+        if store is None:
+            reasons = (RIDGE, NEAREST_BRAIN, NEAREST_PICTURE, "noise_ceiling")
+            self.notes |= dict.fromkeys(reasons, options.store_reason)
+            return
+        subject, stimuli = self.pictures.subject, self.pictures.stimuli
+        model, split, single = options.model, options.split, options.single
+        self.notes["noise_ceiling"] = noise_ceiling(store, subject, stimuli, model, split, single)
+        try:
+            data = train_and_test(store, subject, stimuli, model, split, single)
+            training = TrainingPictures(store, data)
+        except BaselineUnavailableError as error:
+            self.notes |= dict.fromkeys((RIDGE, NEAREST_BRAIN, NEAREST_PICTURE), str(error))
+            return
+        by_brain = self._fit(training.nearest_by_brain())
+        self.found[NEAREST_BRAIN] = self._own(by_brain[:, None])
+        self._by_picture(training)
+        if not options.ridge:
+            self.notes[RIDGE] = "the ridge baseline was switched off"
+            return
+        ridge = ridge_pictures(store, data)
+        self.found[RIDGE] = self._own(self._fit(ridge.pictures)[:, None])
+        self.notes["ridge_alpha"] = {"value": ridge.alpha, "at_edge": ridge.at_edge}
+
+    def _by_picture(self, training: TrainingPictures) -> None:
+        """The training picture most like each decoded one, and how like it is."""
+        found, likeness = training.nearest_by_picture(self.decoded)
+        flat = self._fit(found.reshape(-1, *found.shape[2:]))
+        self.found[NEAREST_PICTURE] = self._own(flat.reshape(self.decoded.shape))
+        expected = training.likeness(self.truths.pictures)
+        self.flags["near-duplicate"] = expected >= NEAR_DUPLICATE
+        self.closeness = (likeness.mean(1) - expected).astype(np.float64)
+
+    def _fit(self, painted: Bytes | Sequence[Bytes]) -> Bytes:
+        """Pictures in the size of the truths."""
+        return fit_size(painted, *self.truths.pictures.shape[1:3])
+
+    def _tables(self, painted: Bytes) -> dict[str, Floats]:
+        """Every picture (columns, draws, H, W, 3) with every truth: (rows, columns, draws)."""
+        probabilities = _probabilities(painted, self.options)
+        return score_pairs(
+            painted, self.truths, probabilities, self.options.n_way, self.options.top_k
         )
-    except BaselineUnavailableError as error:
-        notes[RIDGE] = str(error)
-        return found, notes
-    painted = fit_size(ridge.pictures, height, width)[:, None]
-    found[RIDGE] = {name: own_scores(t)[:, 0] for name, t in score(painted).items()}
-    notes["ridge_alpha"] = {"value": ridge.alpha, "at_edge": ridge.at_edge}
-    return found, notes
+
+    def _own(self, painted: Bytes) -> dict[str, Floats]:
+        """Scores of pictures (stimuli, draws, H, W, 3) with their own truths: (stimuli,)."""
+        return {name: own_scores(t).mean(-1) for name, t in self._tables(painted).items()}

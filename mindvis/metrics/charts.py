@@ -1,25 +1,37 @@
-"""Positions of what the report draws: the forest plot and the training curves."""
+"""What the report draws: forest plot, bars of classes, histogram of ranks, as positions."""
 
-import csv
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from mindvis.metrics.table import interval, number
 
-WIDTH, HEIGHT = 320.0, 150.0  # of a curve's drawing, in SVG units
-MOST_POINTS = 400  # of one curve
+# kinds of marks in a fixed order, so that a control looks the same on every page
+KINDS = (
+    "decoder",
+    "shuffled-brain",
+    "mean-brain",
+    "ridge",
+    "gaussian-brain",
+    "phase-brain",
+    "prior",
+    "nearest-train-brain",
+    "nearest-train-picture",
+    "first-stage",
+)
+LIMITS = (1, 5, 10, 50, 100, 500)  # last ranks of the histogram's bins
 
 
 @dataclass(frozen=True)
 class Mark:
     """One value with its interval on the forest plot, positions in per cent of the width."""
 
-    kind: str
+    style: int
     label: str
     text: str
     x: float
@@ -38,29 +50,30 @@ class ForestRow:
 
 @dataclass(frozen=True)
 class Forest:
-    """The forest plot: rows, and grid lines as position and text."""
+    """The forest plot: rows, the kinds of marks, and grid lines as position and text."""
 
     rows: tuple[ForestRow, ...]
+    kinds: tuple[tuple[int, str], ...]
     ticks: tuple[tuple[float, str], ...]
 
 
-def forest(summary: Mapping[str, Any]) -> Forest:
-    """The decoder and its controls on one axis, for every metric whose scale ends at 1.
+def forest(groups: Mapping[str, Mapping[str, Any]]) -> Forest:
+    """Groups of results on one axis, for every metric whose scale ends at 1.
 
     Args:
-        summary: Metrics and controls, as in metrics.json.
+        groups: For each group (decoder, control, run) the entries of its metrics; the first
+            decides which metrics there are.
     """
+    first = next(iter(groups.values()))
     named = {
         name: entry
-        for name, entry in summary["metrics"].items()
+        for name, entry in first.items()
         if entry["value"] is not None and entry["better"] == "higher"
     }
-    groups = {"decoder": summary["metrics"], **summary["controls"]}
-    lowest = [0.0]
-    for group in groups.values():
-        for name in named:
-            lowest += [group[name]["value"] or 0.0, *(group[name]["ci95"] or ())]
-    start = math.floor(20 * min(lowest)) / 20
+    styles = {
+        kind: KINDS.index(kind) if kind in KINDS else place for place, kind in enumerate(groups)
+    }
+    start = math.floor(20 * min([0.0, *_ends(groups.values(), named)])) / 20
 
     def place(value: float) -> float:
         return round(2 + 96 * (value - start) / (1 - start), 2)
@@ -69,115 +82,123 @@ def forest(summary: Mapping[str, Any]) -> Forest:
         ends = entry["ci95"]
         low, high = (place(ends[0]), place(ends[1])) if ends else (None, None)
         text = f"{number(name, entry['value'])} ({interval(name, ends)})"
-        return Mark(kind, kind.replace("-", " "), text, place(entry["value"]), low, high)
+        return Mark(styles[kind], label_of(kind), text, place(entry["value"]), low, high)
 
     rows = []
     for name, entry in named.items():
         marks = [
             mark(kind, name, group[name])
             for kind, group in groups.items()
-            if group[name]["value"] is not None
+            if group.get(name, {}).get("value") is not None
         ]
         chance = None if entry["chance"] is None else place(entry["chance"])
         rows.append(ForestRow(entry["title"], chance, tuple(marks)))
     steps = [i / 4 for i in range(math.ceil(4 * start), 5)]
-    return Forest(tuple(rows), tuple((place(step), f"{step:g}") for step in steps))
+    kinds = tuple((styles[kind], label_of(kind)) for kind in groups)
+    return Forest(tuple(rows), kinds, tuple((place(step), f"{step:g}") for step in steps))
+
+
+def _ends(groups: Iterable[Mapping[str, Any]], names: Iterable[str]) -> list[float]:
+    """Every value and lower end that has to be inside the plot."""
+    kept = list(names)
+    found = [group[name] for group in groups for name in kept if name in group]
+    values = [entry["value"] for entry in found if entry["value"] is not None]
+    return values + [entry["ci95"][0] for entry in found if entry["ci95"]]
+
+
+def label_of(kind: str) -> str:
+    """A control's name as people read it; other names are left as they are."""
+    return kind.replace("-", " ") if kind in KINDS else kind
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One line: its name, SVG points, and last value."""
+class Bar:
+    """One bar: its label, its text, and its length in per cent, with chance beside it."""
 
-    name: str
-    kind: str
-    points: str
-    last: str
-
-
-@dataclass(frozen=True)
-class Panel:
-    """The loss of one run over its epochs, or why it cannot be shown."""
-
-    title: str
-    curves: tuple[Curve, ...] = ()
-    top: str = ""
-    bottom: str = ""
-    end: str = ""
-    reason: str = ""
-    config: str = ""
+    label: str
+    text: str
+    length: float
+    chance: float | None
 
 
-@dataclass
-class _Series:
-    """Values of one column over epochs."""
-
-    x: list[float] = field(default_factory=list)
-    y: list[float] = field(default_factory=list)
-
-
-def _read_series(path: Path) -> dict[str, _Series]:
-    """Loss columns of a metrics table, over epochs where they are recorded, else over steps."""
-    series: dict[str, _Series] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for i, row in enumerate(csv.DictReader(file)):
-            at = _float(row.get("epoch")) if row.get("epoch") else _float(row.get("step"))
-            for name, text in row.items():
-                value = _float(text)
-                if name and "loss" in name and value is not None:
-                    series.setdefault(name, _Series()).x.append(float(i) if at is None else at)
-                    series[name].y.append(value)
-    return series
-
-
-def _float(text: object) -> float | None:
-    """A finite number, None for anything else."""
-    try:
-        value = float(str(text))
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def training_panel(run: Path) -> Panel:
-    """The training curves of a run folder, with its configuration.
+def class_bars(
+    labels: Sequence[str], scores: NDArray[np.float64], metric: str, chance: float | None
+) -> list[Bar]:
+    """Mean score of each class, the best first; none where stimuli have no labels.
 
     Args:
-        run: Folder with metrics.csv and config.yaml.
+        labels: Class of each stimulus.
+        scores: (stimuli,) of a metric from 0 to 1; what is not finite is left out.
+        metric: Its name.
+        chance: Of the metric.
     """
-    title, config = run.name, _read_text(run / "config.yaml")
-    try:
-        series = _read_series(run / "metrics.csv")
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        return Panel(title, reason=f"its metrics.csv cannot be read ({error})", config=config)
-    if not series:
-        return Panel(title, reason="its metrics.csv holds no loss", config=config)
-    values = [y for s in series.values() for y in s.y]
-    last = max(x for s in series.values() for x in s.x)
-    first = min(x for s in series.values() for x in s.x)
-    low, high = min(values), max(values)
-    logarithmic = low > 0 and high / low > 20
-
-    def place(x: float, y: float) -> str:
-        a, b, c = (math.log(v) for v in (low, high, y)) if logarithmic else (low, high, y)
-        across = (x - first) / (last - first) if last > first else 0.5
-        up = (c - a) / (b - a) if b > a else 0.5
-        return f"{across * WIDTH:.1f},{(1 - up) * (HEIGHT - 8) + 4:.1f}"
-
-    curves = []
-    for name, s in sorted(series.items()):
-        stride = math.ceil(len(s.x) / MOST_POINTS)
-        points = list(zip(s.x, s.y, strict=True))
-        kept = points[::stride] + ([points[-1]] if (len(points) - 1) % stride else [])
-        drawn = " ".join(place(x, y) for x, y in kept)
-        kind = "validation" if "val" in name else "training"
-        curves.append(Curve(name, kind, drawn, f"{s.y[-1]:.4g}"))
-    scale = ", log scale" if logarithmic else ""
-    return Panel(title, tuple(curves), f"{high:.3g}{scale}", f"{low:.3g}", f"{last:g}", "", config)
+    found: dict[str, list[float]] = {}
+    for label, score in zip(labels, scores.tolist(), strict=True):
+        if label and math.isfinite(score):
+            found.setdefault(label, []).append(score)
+    means = sorted(((float(np.mean(v)), k, len(v)) for k, v in found.items()), key=_by_score)
+    line = None if chance is None else round(100 * chance, 2)
+    return [
+        Bar(label, f"{number(metric, mean)}, n {count}", round(100 * max(0.0, mean), 2), line)
+        for mean, label, count in means
+    ]
 
 
-def _read_text(path: Path) -> str:
-    """A text file, empty where there is none."""
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+def _by_score(entry: tuple[float, str, int]) -> tuple[float, str]:
+    return (-entry[0], entry[1])
+
+
+def rank_bars(ranks: NDArray[np.int64], classes: int) -> list[Bar]:
+    """How often the right class is among the judge's first, the next four, and so on.
+
+    Args:
+        ranks: Rank of the right class for each picture, 0 the first.
+        classes: Classes of the judge.
+
+    Returns:
+        A bar for each range of ranks; `chance` is the length that guessing would give it.
+    """
+    limits = [limit for limit in LIMITS if limit < classes] + [classes]
+    bars = []
+    for low, high in zip([0, *limits], limits, strict=False):
+        share = 100 * float(((ranks >= low) & (ranks < high)).mean())
+        label = f"{low + 1}" if high == low + 1 else f"{low + 1} to {high}"
+        expected = 100 * (high - low) / classes
+        text = f"{share:.1f} %, by guessing {expected:.1f} %"
+        bars.append(Bar(label, text, round(share, 2), round(expected, 2)))
+    return bars
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Values of single stimuli on one line, positions in per cent of the width."""
+
+    title: str
+    text: str
+    places: tuple[float, ...]
+    mean: float
+    zero: float
+
+
+def strip(title: str, metric: str, values: NDArray[np.float64]) -> Strip:
+    """Where the values of all stimuli lie, with their mean and with zero.
+
+    Args:
+        title: Of the metric.
+        metric: Its name.
+        values: (stimuli,), at least one finite.
+    """
+    kept = values[np.isfinite(values)]
+    low, high = min(0.0, float(kept.min())), max(0.0, float(kept.max()))
+    width = (high - low) or 1.0
+
+    def place(value: float) -> float:
+        return round(2 + 96 * (value - low) / width, 1)
+
+    above = int((kept > 0).sum())
+    text = f"mean {number(metric, float(kept.mean()))}, above zero {above} of {len(kept)}"
+    places = tuple(sorted({place(value) for value in kept.tolist()}))
+    return Strip(title, text, places, place(float(kept.mean())), place(0.0))
 
 
 def plain_yaml(content: Mapping[str, Any]) -> str:
@@ -189,8 +210,8 @@ def result_cells(summary: Mapping[str, Any], names: Sequence[str]) -> list[dict[
     """Value and interval of some metrics, as text."""
     return [
         {
-            "value": number(name, summary["metrics"][name]["value"]),
-            "interval": interval(name, summary["metrics"][name]["ci95"]),
+            "value": number(name, entry.get("value")),
+            "interval": interval(name, entry.get("ci95")),
         }
-        for name in names
+        for name, entry in ((name, summary["metrics"].get(name, {})) for name in names)
     ]

@@ -1,9 +1,35 @@
 """Which score is which: names, protocol ids, direction and chance of everything that is reported.
 
-Numbers of different protocols are different quantities; every reported value carries its id.
+Numbers of different protocols are different quantities; every reported value carries its id. What
+`metrics.json` says of one value is an *entry*:
+
+    value, ci95 [low, high], n, unit ("stimulus" or "set"), chance, p; null where absent, and then
+    with reason, ci95_reason or p_reason
+    title, protocol, definition, better ("higher" | "lower"), weights {name of weights: sha256}
+
+and the parts of `metrics.json` that hold entries are
+
+    metrics             {metric: entry}: of the decoded pictures
+    controls            {control: {metric: entry}}: shuffled-brain, mean-brain, gaussian-brain,
+                        phase-brain, prior, nearest-train-brain, nearest-train-picture, ridge
+    ceilings            {"first-stage": {metric: entry}}: the true pictures through the model's
+                        first stage and back: none of its pictures can score better
+    control_checks      {control: {metric, difference, ci95, n, passed (null: not tested),
+                        sentence, above_chance}}: decoder minus control, paired by stimulus
+    controls_failed     {control: sentence}: those of control_checks that were not passed
+    sets                {metric: entry}: scores of all pictures together (FID, KID); unit "set"
+    noise_ceiling       {subject: {median, best, voxels, source} or {reason}}: explainable variance
+                        of the responses that were decoded, over the model's voxels
+    strata              {stratum: {metrics, controls}}: seen, unseen (class trained on by brain);
+                        in-generator, not-in-generator (picture trained on by the generator);
+                        near-duplicate, no-near-duplicate (of a training picture)
+    subjects            {subject: {metrics, controls, ceilings, strata, stimuli, notes}}
+    across_subjects     {metric: {subjects, mean, lowest, highest, above_chance}}: every subject by
+                        itself, how many are above chance with their whole interval
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 PROTOCOLS = {
@@ -43,6 +69,7 @@ class Metric:
         chance: Expected score of a decoder that knows nothing; None where it depends on the
             pictures, and the shuffled control says it.
         judged: Whether it needs a judge.
+        weights: SHA-256 of each network that it reads.
     """
 
     name: str
@@ -51,6 +78,7 @@ class Metric:
     better: Literal["higher", "lower"] = "higher"
     chance: float | None = None
     judged: bool = False
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sign(self) -> float:
@@ -58,25 +86,28 @@ class Metric:
         return 1.0 if self.better == "higher" else -1.0
 
 
-def metrics_of(n_way: int = 50, top_k: int = 1) -> tuple[Metric, ...]:
+def metrics_of(n_way: int = 50, top_k: int = 1, judge: str | None = None) -> tuple[Metric, ...]:
     """Every metric that `mindvis evaluate` reports, the headline first.
 
     Args:
         n_way: Candidates of one n-way question.
         top_k: Answers that the judge may give.
+        judge: SHA-256 of its weights.
 
     >>> metrics_of(10, 2)[0].title, metrics_of(10, 2)[0].chance
     ('10-way top-2', 0.2)
     """
     title, chance = f"{n_way}-way top-{top_k}", top_k / n_way
+    weights = {} if judge is None else {"judge": judge}
     return (
-        Metric(N_WAY, title, "mindvis-nway", chance=chance, judged=True),
+        Metric(N_WAY, title, "mindvis-nway", chance=chance, judged=True, weights=weights),
         Metric(
             N_WAY_TRUE_LABEL,
             f"{title}, true label",
             "mindvis-nway-true-label",
             chance=chance,
             judged=True,
+            weights=weights,
         ),
         Metric(PIXEL_CORRELATION, "Pixel correlation", "pixel-correlation"),
         Metric(SSIM, "SSIM", "ssim-skimage"),

@@ -6,6 +6,7 @@ by their hashes in a Content-Security-Policy. Every text of the data passes Jinj
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -18,10 +19,21 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mindvis.metrics.charts import forest, plain_yaml, result_cells, training_panel
+from mindvis.metrics.charts import (
+    Bar,
+    Strip,
+    class_bars,
+    forest,
+    plain_yaml,
+    rank_bars,
+    result_cells,
+    strip,
+)
+from mindvis.metrics.curves import training_panel
 from mindvis.metrics.protocols import PIXEL_CORRELATION
-from mindvis.metrics.table import interval, number, p_value
+from mindvis.metrics.table import interval, is_share, number, p_value, stratum
 from mindvis.metrics.thumbnails import choose_step, data_uri
+from mindvis.metrics.verdict import LABELS, verdict
 from mindvis.seeding import numpy_generator
 
 Step = tuple[int | None, int | None]
@@ -45,6 +57,7 @@ class Gallery:
         scores: For each metric (stimuli,), mean over draws.
         named: The judge's name for each picture (stimuli, draws); None without a judge.
         hits: bool (stimuli, draws), whether that is its name for the true picture.
+        ranks: int64 (stimuli, draws), rank of the right class, 0 the first.
     """
 
     subject: str
@@ -57,6 +70,7 @@ class Gallery:
     scores: Mapping[str, NDArray[np.float64]]
     named: NDArray[np.str_] | None = None
     hits: NDArray[np.bool_] | None = None
+    ranks: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Card:
-    """One stimulus of one subject: the truth beside its draws."""
+    """One stimulus of one subject: the truth beside its draws.
+
+    `first` is the place of its truth among all pictures of the gallery; its draws follow.
+    """
 
     subject: str
     stimulus: str
@@ -99,6 +116,7 @@ class Card:
     truth: str
     pictures: tuple[Picture, ...]
     scores: dict[str, float | None]
+    first: int
 
 
 def render_report(page: Page) -> str:
@@ -108,10 +126,47 @@ def render_report(page: Page) -> str:
         page: Results and pictures.
     """
     content = page.content
-    style, script = _template("report.css"), _template("report.js")
     cards = make_cards(page.galleries)
     order = _headline(content)
+    hero = content["metrics"][order]
+    kind, sentence = verdict(content)
     small = bool(page.galleries) and max(page.galleries[0].truths.shape[1:3]) <= 40
+    return fill_template(
+        "report.html",
+        content=content,
+        headline=order,
+        hero=hero,
+        verdict=(kind, sentence),
+        verdict_label=LABELS[kind],
+        cards=_best_first(cards, order, hero["better"] == "lower"),
+        images=Markup(_gallery_images(cards)),  # data URIs in JSON: no markup is possible
+        sections=_sections(cards, order, page.seed),
+        sample=_random_cards(cards, page.seed, 8),
+        sortable={name: m["title"] for name, m in content["metrics"].items() if m["n"]},
+        lower=[name for name, m in content["metrics"].items() if m["better"] == "lower"],
+        classes=sorted({card.label for card in cards} | {card.category for card in cards}),
+        protocols=_protocols(content),
+        ceiling=content.get("ceilings", {}).get("first-stage", {}),
+        forest=forest({"decoder": content["metrics"], **content["controls"]}),
+        checks=_checks(content),
+        groups=_groups(content),
+        group_metrics=[name for name, m in content["metrics"].items() if m["n"]],
+        bars=_class_bars(page.galleries, order, hero),
+        ranks=_rank_bars(page.galleries, content),
+        strips=_strips(page.galleries, content),
+        noise=content.get("noise_ceiling", {}),
+        panels=[training_panel(run) for run in page.runs],
+        config=plain_yaml(page.config),
+        settings=plain_yaml(
+            {"n_way": content["n_way"], "top_k": content["top_k"], **content["statistics"]}
+        ),
+        pixelated=small,
+    )
+
+
+def fill_template(name: str, **values: Any) -> str:
+    """A page of the templates folder, with style and script inlined and pinned by their hashes."""
+    style, script = _template("report.css"), _template("report.js")
     environment = Environment(
         loader=FunctionLoader(_template),
         autoescape=True,
@@ -120,29 +175,12 @@ def render_report(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.globals |= {"number": number, "interval": interval, "p_value": p_value}
-    return environment.get_template("report.html").render(
-        content=content,
-        headline=order,
-        hero=content["metrics"][order],
+    return environment.get_template(name).render(
         style=Markup(style),  # a file of this package, as is the script
         script=Markup(script),
         style_hash=_csp_hash(style),
         script_hash=_csp_hash(script),
-        cards=cards,
-        sections=_sections(cards, order, page.seed),
-        sample=_random_cards(cards, page.seed, 8),
-        sortable={name: m["title"] for name, m in content["metrics"].items() if m["n"]},
-        lower=[name for name, m in content["metrics"].items() if m["better"] == "lower"],
-        classes=sorted({card.label for card in cards} | {card.category for card in cards}),
-        forest=forest(content),
-        groups=_groups(content),
-        group_metrics=[name for name, m in content["metrics"].items() if m["n"]],
-        panels=[training_panel(run) for run in page.runs],
-        config=plain_yaml(page.config),
-        settings=plain_yaml(
-            {"n_way": content["n_way"], "top_k": content["top_k"], **content["statistics"]}
-        ),
-        pixelated=small,
+        **values,
     )
 
 
@@ -172,10 +210,14 @@ def make_cards(galleries: Sequence[Gallery]) -> list[Card]:
     sample = [*first.truths[: SAMPLED // 2], *first.decoded[: SAMPLED // 2, 0]]
     step = choose_step(sample, count)
     entries = [(gallery, i) for gallery in galleries for i in range(len(gallery.stimuli))]
-    return [_card(gallery, i, step) for gallery, i in tqdm(entries, "report", delay=2, leave=False)]
+    cards: list[Card] = []
+    for gallery, i in tqdm(entries, "report", delay=2, leave=False):
+        first = cards[-1].first + 1 + len(cards[-1].pictures) if cards else 0
+        cards.append(_card(gallery, i, step, first))
+    return cards
 
 
-def _card(gallery: Gallery, i: int, step: Step) -> Card:
+def _card(gallery: Gallery, i: int, step: Step, first: int) -> Card:
     """The card of one stimulus."""
     seen = "" if gallery.seen is None else ("seen" if gallery.seen[i] else "unseen")
     pictures = tuple(
@@ -196,7 +238,28 @@ def _card(gallery: Gallery, i: int, step: Step) -> Card:
         truth=data_uri(gallery.truths[i], step),
         pictures=pictures,
         scores={name: value if np.isfinite(value) else None for name, value in scores.items()},
+        first=first,
     )
+
+
+def _gallery_images(cards: Sequence[Card]) -> str:
+    """All pictures of the gallery as a JSON list, in the order that `Card.first` counts.
+
+    Within the page they are inert text: a thousand stimuli open as fast as ten, and a picture is
+    decoded when it comes into sight. A data URI holds no character that could end the element.
+    """
+    return json.dumps([uri for c in cards for uri in (c.truth, *(p.uri for p in c.pictures))])
+
+
+def _best_first(cards: Sequence[Card], order: str, lower: bool) -> list[Card]:
+    """Cards as the page shows them first: by the leading metric, those without it at the end."""
+
+    def key(card: Card) -> tuple[bool, float, str, str]:
+        score = card.scores.get(order)
+        value = 0.0 if score is None else score
+        return (score is None, value if lower else -value, card.stimulus, card.subject)
+
+    return sorted(cards, key=key)
 
 
 def _sections(cards: Sequence[Card], order: str, seed: int) -> list[tuple[str, str, list[Card]]]:
@@ -228,11 +291,11 @@ def _groups(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of the table of seen and unseen classes and of subjects."""
     names = [name for name, m in content["metrics"].items() if m["n"]]
     parts: dict[str, Mapping[str, Any]] = {"All stimuli": content}
-    parts |= {f"{name.capitalize()} classes": part for name, part in content["strata"].items()}
+    parts |= {stratum(name).capitalize(): part for name, part in content["strata"].items()}
     for subject, part in content["subjects"].items():
         if len(content["subjects"]) > 1:
             parts[subject] = part
-            parts |= {f"{subject}, {name} classes": s for name, s in part["strata"].items()}
+            parts |= {f"{subject}, {stratum(name)}": s for name, s in part["strata"].items()}
     return [
         {
             "title": title,
@@ -241,3 +304,54 @@ def _groups(content: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for title, part in parts.items()
     ]
+
+
+def _protocols(content: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, Any]]]]:
+    """Metrics by protocol: its id, its definition, its rows; scores of whole sets at the end."""
+    tables: dict[str, list[tuple[str, Any]]] = {}
+    for name, entry in [*content["metrics"].items(), *content.get("sets", {}).items()]:
+        tables.setdefault(entry["protocol"], []).append((name, entry))
+    return [(name, content["protocols"].get(name, ""), rows) for name, rows in tables.items()]
+
+
+def _checks(content: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What became of each control, in a word and a sentence."""
+    words = {True: ("passed", "✓ yes"), False: ("failed", "✕ no"), None: ("untested", "not tested")}
+    return {
+        name: {
+            "state": words[check["passed"]][0],
+            "word": words[check["passed"]][1],
+            "sentence": check["sentence"],
+        }
+        for name, check in content.get("control_checks", {}).items()
+    }
+
+
+def _class_bars(galleries: Sequence[Gallery], order: str, hero: Mapping[str, Any]) -> list[Bar]:
+    """The leading metric by class, where it is a share and there are classes."""
+    there = [gallery for gallery in galleries if order in gallery.scores]
+    if not there or not is_share(order):
+        return []
+    labels = [label for gallery in there for label in gallery.labels]
+    scores = np.concatenate([gallery.scores[order] for gallery in there])
+    return class_bars(labels, scores, order, hero["chance"])
+
+
+def _rank_bars(galleries: Sequence[Gallery], content: Mapping[str, Any]) -> list[Bar]:
+    """The histogram of ranks, where there is a judge."""
+    ranks = [gallery.ranks.ravel() for gallery in galleries if gallery.ranks is not None]
+    if not ranks or not content["judge"]:
+        return []
+    return rank_bars(np.concatenate(ranks), content["judge"]["classes"])
+
+
+def _strips(galleries: Sequence[Gallery], content: Mapping[str, Any]) -> list[Strip]:
+    """The consistency of draws, stimulus by stimulus."""
+    names = [n for n, m in content["metrics"].items() if m["protocol"].startswith("consistency")]
+    found = []
+    for name in names:
+        values = [gallery.scores[name] for gallery in galleries if name in gallery.scores]
+        if values and np.isfinite(np.concatenate(values)).any():
+            title = content["metrics"][name]["title"]
+            found.append(strip(title, name, np.concatenate(values)))
+    return found

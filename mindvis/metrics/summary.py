@@ -1,6 +1,6 @@
 """From scores of single pictures to what is reported: means, intervals, controls, strata."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +14,35 @@ from mindvis.seeding import numpy_generator
 Floats = NDArray[np.float64]
 SHUFFLED = "shuffled-brain"
 MEAN_BRAIN = "mean-brain"
+GAUSSIAN_BRAIN = "gaussian-brain"
+PHASE_BRAIN = "phase-brain"
+PRIOR = "prior"
+NEAREST_BRAIN = "nearest-train-brain"
+NEAREST_PICTURE = "nearest-train-picture"
 RIDGE = "ridge"
+FIRST_STAGE = "first-stage"
 CONTROLS = {
     SHUFFLED: "the same pictures paired with the stimuli at random: the exact mean over all "
     "pairings, true ones included, which is what the permutation test draws from",
     MEAN_BRAIN: "pictures decoded from the mean training response, compared with every stimulus",
+    GAUSSIAN_BRAIN: "pictures decoded from Gaussian noise as spread as a response, compared with "
+    "every stimulus",
+    PHASE_BRAIN: "pictures decoded from responses whose phases over voxels are random, compared "
+    "with every stimulus",
+    PRIOR: "pictures drawn without a condition, compared with every stimulus",
+    NEAREST_BRAIN: "the training picture whose response correlates most with this one",
+    NEAREST_PICTURE: "the training picture most like the decoded one, by correlation of 32-pixel "
+    "thumbnails; each draw has its own",
     RIDGE: "ridge regression from the same voxels to pixels",
+}
+CEILINGS = {FIRST_STAGE: "the true picture through the model's first stage and back"}
+STRATA = {
+    "seen": "classes with brain responses in training",
+    "unseen": "classes without brain responses in training",
+    "in-generator": "pictures of the generator's training set, or nearly",
+    "not-in-generator": "pictures that the generator was not trained on",
+    "near-duplicate": "pictures with a near-duplicate among the training stimuli",
+    "no-near-duplicate": "pictures without a near-duplicate among the training stimuli",
 }
 
 
@@ -34,7 +57,13 @@ class SubjectScores:
         draws: For each metric (stimuli, draws): scores of the decoded pictures.
         pairs: For each metric (stimuli, stimuli): truth by row, whose picture by column, mean over
             draws.
-        controls: For each control and metric (stimuli,): score of the control, by truth.
+        controls: For each control and metric the score by truth: (stimuli,) where the control has
+            one picture for each, (stimuli, pictures) where each of its pictures is compared with
+            every stimulus.
+        ceilings: The same for what no decoder can exceed.
+        flags: For a stratum other than `seen` bool (stimuli,).
+        closeness: (stimuli,): correlation of the decoded pictures with the training pictures
+            nearest to them, less that of the true picture with its nearest; None if unknown.
     """
 
     subject: str
@@ -43,6 +72,9 @@ class SubjectScores:
     draws: dict[str, Floats]
     pairs: dict[str, Floats]
     controls: dict[str, dict[str, Floats]] = field(default_factory=dict)
+    ceilings: dict[str, dict[str, Floats]] = field(default_factory=dict)
+    flags: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    closeness: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +135,7 @@ def summarise(
         missing: Why judged metrics are absent, where they are.
 
     Returns:
-        `metrics` and `controls`, as in `metrics.json`.
+        `metrics`, `controls` and `ceilings`, as in `metrics.json`.
     """
     chosen = [(scores, rows(scores)) for scores in subjects]
     table = {m.name: _metric_entry(chosen, m, settings, missing) for m in metrics}
@@ -112,7 +144,12 @@ def summarise(
         for control in CONTROLS
         if control == SHUFFLED or any(control in scores.controls for scores in subjects)
     }
-    return {"metrics": table, "controls": controls}
+    ceilings = {
+        name: {m.name: _ceiling_entry(chosen, name, m, settings) for m in metrics}
+        for name in CEILINGS
+        if any(name in scores.ceilings for scores in subjects)
+    }
+    return {"metrics": table, "controls": controls, "ceilings": ceilings}
 
 
 Chosen = Sequence[tuple[SubjectScores, NDArray[np.bool_]]]
@@ -153,6 +190,7 @@ def _metric_entry(
         "definition": PROTOCOLS[metric.protocol],
         "better": metric.better,
         "chance": metric.chance,
+        "weights": dict(metric.weights),
     }
     if not any(metric.name in scores.draws for scores, _ in chosen):
         reason = missing if metric.judged and missing else "not computed for these pictures"
@@ -191,12 +229,29 @@ def _control_entry(
     """One metric of one control."""
 
     def read(scores: SubjectScores) -> Floats | None:
-        if control != SHUFFLED:
-            return scores.controls.get(control, {}).get(metric.name)
-        # the mean of a row: what this truth scores under a random pairing
-        return scores.pairs[metric.name].mean(1) if metric.name in scores.pairs else None
+        own = control_rows(scores, control, metric.name)
+        return None if own is None else own.reshape(len(own), -1).mean(1)
 
     return _interval(_values(chosen, read)[1], settings, control, metric.name)
+
+
+def control_rows(scores: SubjectScores, control: str, metric: str) -> Floats | None:
+    """A control's scores by truth, (stimuli,) or (stimuli, pictures); None where it has none."""
+    if control != SHUFFLED:
+        return scores.controls.get(control, {}).get(metric)
+    # the mean of a row: what this truth scores under a random pairing
+    return scores.pairs[metric].mean(1) if metric in scores.pairs else None
+
+
+def _ceiling_entry(
+    chosen: Chosen, ceiling: str, metric: Metric, settings: Settings
+) -> dict[str, Any]:
+    """One metric of one ceiling."""
+
+    def read(scores: SubjectScores) -> Floats | None:
+        return scores.ceilings.get(ceiling, {}).get(metric.name)
+
+    return _interval(_values(chosen, read)[1], settings, ceiling, metric.name)
 
 
 def strata(
@@ -205,14 +260,76 @@ def strata(
     settings: Settings,
     missing: str = "",
 ) -> dict[str, Any]:
-    """The same summary for stimuli of seen and of unseen classes; empty where that is unknown."""
-    known = [scores for scores in subjects if scores.seen is not None]
-    choices: dict[str, Rows] = {
-        "seen": lambda s: every_row(s) if s.seen is None else s.seen,
-        "unseen": lambda s: every_row(s) if s.seen is None else ~s.seen,
-    }
-    return {
-        name: summarise(known, metrics, settings, rows, missing)
-        for name, rows in choices.items()
-        if any(rows(scores).any() for scores in known)
-    }
+    """The same summary for some of the stimuli: parts that are known and not empty.
+
+    Args:
+        subjects: With `seen` and `flags`.
+        metrics: What to report.
+        settings: Of intervals and p-values.
+        missing: Why judged metrics are absent, where they are.
+
+    Returns:
+        A summary for each of `STRATA` that holds a stimulus.
+    """
+    parts = {}
+    for name in STRATA:
+        known = [scores for scores in subjects if stratum(scores, name) is not None]
+
+        def rows(scores: SubjectScores, name: str = name) -> NDArray[np.bool_]:
+            found = stratum(scores, name)
+            return every_row(scores) if found is None else found
+
+        if any(rows(scores).any() for scores in known):
+            parts[name] = summarise(known, metrics, settings, rows, missing)
+    return parts
+
+
+def stratum(scores: SubjectScores, name: str) -> NDArray[np.bool_] | None:
+    """Which stimuli of a subject are in a stratum; None where that is not known."""
+    positive = {"unseen": "seen", "not-in-generator": "in-generator"}
+    base = positive.get(name, name.removeprefix("no-"))
+    flags = scores.seen if base == "seen" else scores.flags.get(base)
+    if flags is None:
+        return None
+    return flags if base == name else ~flags
+
+
+def across_subjects(subjects: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Every subject by itself: the spread of their values, and how many are above chance.
+
+    With a handful of subjects the question is in how many of them an effect is found, not whether
+    their mean differs from chance.
+
+    Args:
+        subjects: For each its `metrics`, as `summarise` gives them.
+
+    Returns:
+        For each metric that any subject has: subjects, mean, lowest, highest, and `above_chance`,
+        the number of subjects whose whole interval is better than chance (None without a chance).
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(name for part in subjects.values() for name in part["metrics"]):
+        entries = [p["metrics"][name] for p in subjects.values() if name in p["metrics"]]
+        entries = [entry for entry in entries if entry["value"] is not None]
+        if entries:
+            values = [entry["value"] for entry in entries]
+            found[name] = {
+                "subjects": len(values),
+                "mean": float(np.mean(values)),
+                "lowest": min(values),
+                "highest": max(values),
+                "above_chance": _count_above(entries),
+            }
+    return found
+
+
+def _count_above(entries: Sequence[Mapping[str, Any]]) -> int | None:
+    """How many intervals lie on the better side of chance."""
+    if entries[0]["chance"] is None:
+        return None
+    higher = entries[0]["better"] == "higher"
+    return sum(
+        entry["ci95"] is not None
+        and (entry["ci95"][0] > entry["chance"] if higher else entry["ci95"][1] < entry["chance"])
+        for entry in entries
+    )

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mindvis.metrics.verdict import first_line
+
 NOTHING = "–"  # noqa: RUF001 - an en dash, the sign for "no value" in tables
 
 
@@ -24,6 +26,18 @@ def number(metric: str, value: float | None) -> str:
     return f"{value:.4f}" if metric == "mse" else f"{value:.3f}"
 
 
+def signed(metric: str, value: float | None) -> str:
+    """A difference of two scores, with its sign; shares differ by points.
+
+    >>> signed("n_way", 0.031), signed("ssim", -0.25)
+    ('+3.1 points', '-0.250')
+    """
+    if value is None:
+        return NOTHING
+    sign = "+" if value > 0 else ""
+    return f"{sign}{number(metric, value)}".replace(" %", " points")
+
+
 def interval(metric: str, ends: Sequence[float] | None) -> str:
     """A confidence interval, in the units of `number`.
 
@@ -34,6 +48,25 @@ def interval(metric: str, ends: Sequence[float] | None) -> str:
         return NOTHING
     low, high = (number(metric, end) for end in ends)
     return f"{low.removesuffix(' %')} to {high}"
+
+
+STRATA = {
+    "seen": "seen classes",
+    "unseen": "unseen classes",
+    "in-generator": "in the generator's training set",
+    "not-in-generator": "not in the generator's training set",
+    "near-duplicate": "with a near-duplicate in training",
+    "no-near-duplicate": "without a near-duplicate in training",
+}
+
+
+def stratum(name: str) -> str:
+    """A stratum as people read it.
+
+    >>> stratum("unseen"), stratum("bright")
+    ('unseen classes', 'bright')
+    """
+    return STRATA.get(name, name.replace("-", " "))
 
 
 def p_value(value: float | None) -> str:
@@ -47,7 +80,7 @@ def p_value(value: float | None) -> str:
     return f"{value:.4f}" if value < 0.01 else f"{value:.3f}"
 
 
-def _grid(rows: Sequence[Sequence[str]]) -> str:
+def grid(rows: Sequence[Sequence[str]]) -> str:
     """Columns padded to their widest cell, the first to the left and the rest to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -79,14 +112,14 @@ def result_rows(summary: Mapping[str, Any]) -> list[list[str]]:
 
 
 def text_table(content: Mapping[str, Any]) -> str:
-    """The results as lines of text: every metric, then the headline by class and by subject.
+    """The results as lines of text: the verdict, every metric, the headline by class and subject.
 
     Args:
         content: What metrics.json holds.
     """
-    lines = [_grid(result_rows(content))]
+    lines = [first_line(content), "", grid(result_rows(content))]
     headline = content["headline"]
-    groups = {f"{name} classes": part for name, part in content["strata"].items()}
+    groups = {stratum(name): part for name, part in content["strata"].items()}
     if len(content["subjects"]) > 1:
         groups |= content["subjects"]
     if groups:
@@ -96,7 +129,7 @@ def text_table(content: Mapping[str, Any]) -> str:
             entry = part["metrics"][headline]
             value, ends = number(headline, entry["value"]), interval(headline, entry["ci95"])
             rows.append([name, value, ends, str(entry["n"])])
-        lines += ["", _grid(rows)]
+        lines += ["", grid(rows)]
     lines += _remarks(content)
     return "\n".join(lines)
 

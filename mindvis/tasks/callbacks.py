@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -206,12 +206,14 @@ class ExportModel(Callback):
         run = Path(trainer.default_root_dir)
         averages = [c for c in trainer.callbacks if isinstance(c, EMA)]
         with (averages[0] if averages else EMA(0)).applied(pl_module):
-            export_model(pl_module, trainer.datamodule, run / "model")
+            export_model(pl_module, trainer.datamodule, run / "model", trainer.callbacks)
         done = {"epochs": trainer.current_epoch, "steps": trainer.global_step}
         write_json(run / COMPLETE, done)
 
 
-def export_model(task: BrainTask, data: Any, folder: Path) -> None:
+def export_model(
+    task: BrainTask, data: Any, folder: Path, callbacks: Iterable[Callback] = ()
+) -> None:
     """Write a task's components, preprocessing and lineage; the folder appears when it is whole."""
     partial = folder.with_name(".model.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -220,7 +222,7 @@ def export_model(task: BrainTask, data: Any, folder: Path) -> None:
     preprocessing = getattr(data, "preprocessing", None)
     if preprocessing is not None:
         preprocessing.save(partial)
-    write_lineage(partial, task=task.name, transductive=is_transductive(task, data))
+    write_lineage(partial, **lineage_of(task, data, callbacks))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
@@ -229,3 +231,24 @@ def is_transductive(task: BrainTask, data: Any) -> bool:
     """Whether test responses were seen, by this stage or by one that it starts from."""
     inherited = any(read_lineage(path)["transductive"] for path in task.ancestors)
     return inherited or bool(getattr(data, "sees_test", False))
+
+
+def lineage_of(task: BrainTask, data: Any, callbacks: Iterable[Callback] = ()) -> dict[str, Any]:
+    """What a model was trained on and chosen by, with the lineages of those it starts from."""
+    return {
+        "task": task.name,
+        "transductive": is_transductive(task, data),
+        "selected_on": selected_on(data, callbacks),
+        "splits": data.splits() if hasattr(data, "splits") else {},
+        "ancestors": [read_lineage(path) for path in task.ancestors],
+    }
+
+
+def selected_on(data: Any, callbacks: Iterable[Callback]) -> str:
+    """The split whose scores chose the epoch: "val" or "test"; "nothing" for the last epoch.
+
+    A callback that monitors a value, as EarlyStopping does, chooses by the validation scores.
+    """
+    if not any(getattr(callback, "monitor", None) for callback in callbacks):
+        return "nothing"
+    return "test" if getattr(data, "watches_test", False) else "val"

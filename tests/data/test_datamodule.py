@@ -13,7 +13,7 @@ from mindvis.data.datamodule import PairData, PictureData, ResponseData
 from mindvis.data.images import to_float
 from mindvis.data.store import StimulusData, SubjectData, VoxelStore, write_store
 from mindvis.data.synthetic import make_store
-from mindvis.errors import ConfigError, DataError, StoreError
+from mindvis.errors import CheckpointError, ConfigError, DataError, StoreError
 
 
 def ready(data, *stages):
@@ -428,3 +428,44 @@ def test_pictures_are_resized(store):
     item = PairData(str(store), image_size=24).dataset("train")[0]
     assert item["image"].shape == (3, 24, 24)
     assert item["image"].abs().max() <= 1
+
+
+def test_no_test_row_reaches_a_normaliser_training_or_validation(store, monkeypatch):
+    """A division that is wrong is met where the rows are used."""
+    from mindvis.data import recordings
+
+    right = recordings.split_rows
+
+    def wrong(trials, split, *args, **kwargs):
+        rows = right(trials, split, *args, **kwargs)
+        leaked = np.flatnonzero((trials["split"] == "test").to_numpy())[:3]
+        return np.append(rows, leaked) if split == at else rows
+
+    monkeypatch.setattr(recordings, "split_rows", wrong)
+    for make in (ResponseData, PairData):
+        for at in ("train", "val"):
+            data = make(str(store))
+            message = rf"3 of \d+ rows for the {at} split of subject sub-01 are test rows, row \d+"
+            with pytest.raises(DataError, match=message):
+                data.dataset(at)
+    at = "train"
+    with pytest.raises(DataError, match="for the normalisation of subject sub-01 are test rows"):
+        _ = ResponseData(str(store), rows="test").preprocessing
+
+
+def test_a_checkpoint_of_other_splits_is_refused(store):
+    saved = PairData(str(store), val_fraction=0.3).state_dict()
+    PairData(str(store), val_fraction=0.3).load_state_dict(saved)
+    message = r"the train split of subject sub-01 has \d+ stimuli; expected the \d+ that the check"
+    with pytest.raises(CheckpointError, match=message):
+        PairData(str(store), val_fraction=0.1).load_state_dict(saved)
+    with pytest.raises(CheckpointError, match="subject sub-02 has no stimuli"):
+        PairData(str(store), ["sub-01"], val_fraction=0.3).load_state_dict(saved)
+
+
+def test_adaptation_to_test_rows_records_them_as_trained(store):
+    plain = ResponseData(str(store)).splits()["sub-01"]
+    adapted = ResponseData(str(store), rows="test", val_fraction=0.0).splits()["sub-01"]
+    assert adapted["train"] == adapted["test"] == plain["test"]
+    assert plain["train"] != plain["test"]
+    assert not ResponseData(str(store)).watches_test

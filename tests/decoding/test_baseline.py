@@ -6,7 +6,8 @@ import torch
 
 from mindvis.data.store import VoxelStore
 from mindvis.data.transforms import Moments, Preprocessing, fit_transform
-from mindvis.decoding.baseline import BaselineUnavailableError, ridge_pictures, voxel_columns
+from mindvis.decoding.baseline import BaselineUnavailableError, train_and_test, voxel_columns
+from mindvis.decoding.baseline import ridge_pictures as paint
 from mindvis.metrics import functional as M
 
 
@@ -14,6 +15,10 @@ from mindvis.metrics import functional as M
 def opened(store):
     with VoxelStore(store) as found:
         yield found
+
+
+def ridge_pictures(opened, *choice, **options):
+    return paint(opened, train_and_test(opened, *choice, **options))
 
 
 def ids(opened, prefix):

@@ -26,7 +26,7 @@ from mindvis.models.encoder import BrainEncoder
 from mindvis.provenance import read_manifest, write_lineage
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-# 2 subjects x 12 stimuli x 2 draws and 2 controls x 2 draws: 52 pictures, not a multiple of 7
+# 2 subjects x (12 stimuli and 1 + 3 x 4 controls) x 2 draws: 100 pictures, not a multiple of 7
 OPTIONS = {"draws": 2, "steps": 3, "batch_size": 7, "device": "cpu"}
 
 
@@ -144,7 +144,7 @@ def test_no_batch_size_changes_a_picture(decoded, model, store, tmp_path, noises
     noises.clear()
     decode(str(model), str(store), str(tmp_path / "seven"), **OPTIONS)
     assert singly.keys() == noises.keys()
-    assert len(singly) == 52
+    assert len(singly) == 100
     assert all(torch.equal(singly[seed], noises[seed]) for seed in singly)
     assert worst_difference(tmp_path / "one", decoded) <= 1
     assert contents(tmp_path / "seven") == contents(decoded)
@@ -178,7 +178,7 @@ def test_each_response_is_encoded_once(model, store, tmp_path, monkeypatch):
     monkeypatch.setattr(BrainEncoder, "forward", count)
     options = {**OPTIONS, "draws": 5, "steps": 1}
     decode(str(model), str(store), str(tmp_path), **options)
-    assert sum(rows) == 2 * 12 + 2
+    assert sum(rows) == 2 * (12 + 13)
 
 
 def test_single_trials_are_noisier_than_their_mean(decoded, model, store, tmp_path):

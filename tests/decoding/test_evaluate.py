@@ -99,14 +99,22 @@ def test_perfect_pictures_score_perfectly(content):
 
 def test_controls_lie_below_and_at_chance(content):
     controls = content["controls"]
-    assert set(controls) == {"shuffled-brain", "mean-brain", "ridge"}
+    painted = {"ridge", "nearest-train-brain", "nearest-train-picture"}
+    assert set(controls) == {"shuffled-brain", "mean-brain", *painted}
     for name in ("two_way_ssim", "two_way_mse", "two_way_pixel_correlation"):
         assert controls["shuffled-brain"][name]["value"] == pytest.approx(0.5)
     assert controls["mean-brain"]["pixel_correlation"]["value"] == 0.0
     # the store's responses are a linear code of the picture, which ridge can read
     assert controls["ridge"]["pixel_correlation"]["value"] > 0.5
     assert controls["ridge"]["mse"]["value"] < controls["mean-brain"]["mse"]["value"]
-    assert content["controls_missing"] == {}
+    assert set(content["controls_missing"]) == {
+        f"{kind} of {subject}"
+        for kind in ("gaussian-brain", "phase-brain", "prior")
+        for subject in ("sub-01", "sub-02")
+    }
+    # twelve stimuli of a noiseless brain: of four classes retrieval is right nearly as often
+    assert set(content["controls_failed"]) <= {"nearest-train-brain"}
+    assert content["control_checks"]["mean-brain"]["passed"] is True
 
 
 def test_strata_subjects_and_judge_are_reported(content, judge):

@@ -83,6 +83,18 @@ def test_adaptation_starts_from_the_earlier_run_and_says_what_it_saw(runs):
     assert read_lineage(runs / "pretrain")["transductive"] is False
 
 
+def test_run_and_checkpoint_record_the_splits(runs):
+    for stage, module in (("pretrain", "ResponseData"), ("finetune", "PairData")):
+        recorded = read_lineage(runs / stage)["splits"]
+        assert set(recorded) == {"sub-01", "sub-02"}
+        assert read_manifest(runs / stage)["splits"] == recorded
+        saved = torch.load(runs / stage / "checkpoints" / "last.ckpt", weights_only=True)
+        assert saved[module]["splits"] == recorded
+    chain = read_lineage(runs / "finetune")
+    assert chain["selected_on"] == "nothing"
+    assert chain["ancestors"][0]["splits"]["sub-01"]["test"] == recorded["sub-01"]["test"]
+
+
 def test_preprocessing_of_stage_a_is_used_again(runs):
     config = yaml.safe_load((runs / "finetune" / "config.yaml").read_text())
     assert config["data"]["init_args"]["preprocessing"] == str(runs / "pretrain")

@@ -1,9 +1,31 @@
 "use strict";
-// Sorts and filters the cards; the choices live in the address, so that a view can be kept and sent.
+// Unfolds everything for printing. Sorts and filters the cards; the choices live in the address, so
+// that a view can be kept and sent.
 (() => {
+  const folded = Array.from(document.querySelectorAll("details"));
+  let open = [];
+  window.addEventListener("beforeprint", () => {
+    open = folded.map((part) => part.open);
+    for (const part of folded) part.open = true;
+    if (gallery) cards.filter((card) => !card.hidden).forEach(show);
+  });
+  window.addEventListener("afterprint", () => folded.forEach((part, i) => { part.open = open[i]; }));
+
   const form = document.getElementById("toolbar");
   const gallery = document.getElementById("gallery");
+  if (!form || !gallery) return;
   const cards = Array.from(gallery.children);
+  let images = null;
+  const show = (card) => {
+    images ??= JSON.parse(document.getElementById("images").textContent);
+    for (const image of card.querySelectorAll("img:not([src])")) image.src = images[image.dataset.picture];
+  };
+  const seen = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (entry.isIntersecting) { show(entry.target); seen.unobserve(entry.target); }
+    }
+  }, { rootMargin: "800px" });
+  for (const card of cards) seen.observe(card);
   const names = ["class", "subject", "seen", "sort", "order", "min", "max", "size"];
   const fields = Object.fromEntries(
     names.map((name) => [name, document.getElementById("f-" + name)]).filter(([, field]) => field)
@@ -60,17 +82,17 @@
   }
 
   function recall() {
-    if (!location.hash.startsWith("#view?")) return;
+    if (!location.hash.startsWith("#view?")) return false;
     for (const [name, text] of new URLSearchParams(location.hash.slice(6))) {
       if (fields[name]) fields[name].value = text;
     }
     form.scrollIntoView({ behavior: "instant" });
+    return true;
   }
 
   form.addEventListener("input", () => { update(); remember(); });
   form.addEventListener("reset", () => setTimeout(() => { update(); remember(); }));
   form.addEventListener("submit", (event) => event.preventDefault());
   window.addEventListener("hashchange", () => { recall(); update(); });
-  recall();
-  update();
+  if (recall()) update();  // without a kept view the cards are in their first order already
 })();

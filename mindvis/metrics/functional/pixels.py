@@ -1,11 +1,8 @@
-"""Scores of pictures as pure functions of tensors: one value for each picture, no randomness.
+"""Scores of pixels.
 
 Pictures are (..., channels, height, width) floats in [0, 1]; bytes are converted at the border by
 `unit_range`, so that no score is ever computed in wrapping integer arithmetic.
 """
-
-from functools import lru_cache
-from math import comb
 
 import torch
 from torch import Tensor
@@ -13,6 +10,8 @@ from torch import Tensor
 from mindvis.errors import ConfigError
 
 SSIM_WINDOW = 7  # pixels; the side of scikit-image's default window
+GAUSSIAN_SIGMA = 1.5  # pixels
+GAUSSIAN_WINDOW = 11  # pixels; 2 int(3.5 sigma + .5) + 1
 
 
 def unit_range(images: Tensor) -> Tensor:
@@ -22,89 +21,6 @@ def unit_range(images: Tensor) -> Tensor:
     1.0
     """
     return images.movedim(-1, -3).to(torch.float32) / 255.0
-
-
-@lru_cache(maxsize=64)
-def n_way_table(num_classes: int, n_way: int, top_k: int = 1) -> Tensor:
-    """Probability of a correct n-way top-k answer for each rank of the target.
-
-    With r classes scored above the target, the number of them among n - 1 distractors drawn
-    uniformly without replacement from the other C - 1 classes is hypergeometric, and the answer is
-    correct when it is below k: P = sum_{j<k} C(r, j) C(C-1-r, n-1-j) / C(C-1, n-1). The sums are of
-    integers, so each entry is the correctly rounded exact value.
-
-    Args:
-        num_classes: C, classes that the judge knows.
-        n_way: Candidates of one question, the target included.
-        top_k: Answers that the judge may give.
-
-    Returns:
-        float64 (num_classes,), indexed by r.
-
-    Raises:
-        ConfigError: Where no such question can be asked.
-    """
-    if not 2 <= n_way <= num_classes:
-        raise ConfigError(
-            f"{n_way}-way accuracy was asked of a judge of {num_classes} classes",
-            f"n_way from 2 to {num_classes}",
-            "lower n_way or use a judge of more classes",
-        )
-    if not 1 <= top_k < n_way:
-        raise ConfigError(f"top_k is {top_k}", f"a number from 1 to n_way - 1 = {n_way - 1}")
-    others, drawn = num_classes - 1, n_way - 1
-    total = comb(others, drawn)
-    ways = [
-        sum(comb(r, j) * comb(others - r, drawn - j) for j in range(min(top_k, drawn + 1)))
-        for r in range(num_classes)
-    ]
-    return torch.tensor([count / total for count in ways], dtype=torch.float64)
-
-
-def target_rank(probabilities: Tensor, target: Tensor) -> Tensor:
-    """Number of classes that score strictly above the target: 0 is best.
-
-    Args:
-        probabilities: (..., classes), or any increasing function of them, such as logits.
-        target: (...) class numbers.
-
-    Returns:
-        int64 (...).
-    """
-    own = probabilities.gather(-1, target.unsqueeze(-1))
-    return (probabilities > own).sum(-1)
-
-
-def n_way_accuracy(
-    probabilities: Tensor, target: Tensor, n_way: int = 50, top_k: int = 1
-) -> Tensor:
-    """Exact expectation of n-way top-k accuracy over all sets of distractors.
-
-    The quantity that MinD-Vis estimates by drawing distractors at random (Chen et al. 2023,
-    algorithm 2), in closed form. A tie is a success, as there: only classes scored strictly above
-    the target beat it. A judge that cannot tell two classes apart is therefore not a safe judge;
-    use logits or float64 probabilities, which do not tie by underflow.
-
-    Args:
-        probabilities: (..., classes), or any increasing function of them, such as logits.
-        target: (...) class numbers.
-        n_way: Candidates of one question, the target included; chance is top_k / n_way.
-        top_k: Answers that the judge may give.
-
-    Returns:
-        float64 (...), each in [0, 1].
-
-    Raises:
-        ConfigError: Where n_way exceeds the classes, or top_k is not below n_way.
-
-    >>> scores = torch.tensor([[0.5, 0.3, 0.2]])
-    >>> n_way_accuracy(scores, torch.tensor([0]), n_way=2).item()  # beats both others
-    1.0
-    >>> n_way_accuracy(scores, torch.tensor([1]), n_way=2).item()  # beats one of two
-    0.5
-    """
-    table = n_way_table(probabilities.shape[-1], n_way, top_k).to(probabilities.device)
-    return table[target_rank(probabilities, target)]
 
 
 def _pixels(images: Tensor) -> Tensor:
@@ -257,47 +173,51 @@ def ssim_matrix(predictions: Tensor, truths: Tensor, block: int = 8) -> Tensor:
     return scores
 
 
-def two_way_identification(similarity: Tensor) -> Tensor:
-    """Share of the other truths that each prediction resembles less than its own truth.
+def grey(images: Tensor) -> Tensor:
+    """Luma of RGB pictures (..., 3, H, W) as (..., H, W), with scikit-image's weights.
+
+    CIE luminance of the sRGB primaries (.2125, .7154, .0721), as `skimage.color.rgb2gray` does.
+    """
+    weights = torch.tensor([0.2125, 0.7154, 0.0721], dtype=torch.float64, device=images.device)
+    return torch.tensordot(images.to(torch.float64).movedim(-3, -1), weights, dims=([-1], [0]))
+
+
+def gaussian_ssim(prediction: Tensor, truth: Tensor) -> Tensor:
+    """Structural similarity of grey pictures with Gaussian windows, as NSD's decoders report it.
+
+    scikit-image with `gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+    data_range=1`: windows of 11 pixels (truncated at 3.5 sigma), population covariances, the mean
+    over windows that lie wholly inside (Wang et al. 2004).
 
     Args:
-        similarity: (stimuli, stimuli): prediction i against truth j, larger is more alike.
+        prediction: (n, height, width) in [0, 1].
+        truth: The same shape, or one that broadcasts.
 
     Returns:
-        float64 (stimuli,): the win rate of each prediction; a tie counts one half, so that a
-        decoder that always paints one picture, or nothing, scores exactly 0.5.
+        float64 (n,), each in [-1, 1].
 
     Raises:
-        ConfigError: For fewer than two stimuli or a matrix that is not square.
-
-    >>> two_way_identification(torch.tensor([[0.9, 0.1], [0.8, 0.2]])).tolist()
-    [1.0, 0.0]
+        ConfigError: For pictures smaller than a window.
     """
-    if similarity.shape[-1] != similarity.shape[-2]:
+    if min(prediction.shape[-2:]) < GAUSSIAN_WINDOW:
         raise ConfigError(
-            f"a similarity matrix of {tuple(similarity.shape)}", "as many predictions as truths"
+            f"a picture of {prediction.shape[-2]} x {prediction.shape[-1]} pixels",
+            f"at least {GAUSSIAN_WINDOW} x {GAUSSIAN_WINDOW} for structural similarity",
         )
-    return two_way_wins(similarity).diagonal(dim1=-2, dim2=-1)
+    x, y = prediction.to(torch.float64), truth.to(torch.float64)
+    mean_x, mean_y = _blur(x), _blur(y)
+    variance_x, variance_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
+    covariance = _blur(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    likeness = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    size = (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    return (likeness / size).mean((-2, -1))
 
 
-def two_way_wins(similarity: Tensor) -> Tensor:
-    """Win rate of every prediction taken as a picture of every truth.
-
-    Args:
-        similarity: (predictions, truths), larger is more alike.
-
-    Returns:
-        float64 (predictions, truths): entry (i, j) is the share of truths other than j that
-        prediction i resembles less than truth j, a tie counting one half.
-
-    Raises:
-        ConfigError: For fewer than two truths.
-    """
-    truths = similarity.shape[-1]
-    if truths < 2:
-        raise ConfigError(f"{truths} stimulus", "at least 2 for two-way identification")
-    ordered = similarity.contiguous().sort(dim=-1).values
-    below = torch.searchsorted(ordered, similarity.contiguous(), right=False)
-    below_or_equal = torch.searchsorted(ordered, similarity.contiguous(), right=True)
-    ties = below_or_equal - below - 1  # less the truth itself
-    return (below + 0.5 * ties).to(torch.float64) / (truths - 1)
+def _blur(images: Tensor) -> Tensor:
+    """Gaussian mean of each whole window: (n, H, W) to (n, H - 10, W - 10)."""
+    reach = torch.arange(GAUSSIAN_WINDOW, dtype=images.dtype, device=images.device)
+    kernel = torch.exp(-((reach - GAUSSIAN_WINDOW // 2) ** 2) / (2 * GAUSSIAN_SIGMA**2))
+    kernel = kernel / kernel.sum()
+    rows = torch.nn.functional.conv2d(images[:, None], kernel[None, None, :, None])
+    return torch.nn.functional.conv2d(rows, kernel[None, None, None, :])[:, 0]

@@ -1,0 +1,137 @@
+"""Whether a model met the stimuli it is scored on: its recorded splits beside those of the store.
+
+Digests tell whether two splits are the same, not how they differ; names of stimuli stay in the
+store. A stage that kept away the same test stimuli is clean, whatever else it was trained on; one
+that kept away others is not. What cannot be checked is said, and never counts as clean.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mindvis.data.splits import fingerprint
+from mindvis.data.store import StoredSubject, VoxelStore
+from mindvis.decoding.listing import task_trials
+from mindvis.provenance import UNKNOWN_LINEAGE, read_lineage, read_manifest
+
+Lineage = Mapping[str, Any]
+SPLITS = {"test": "test stimuli", "not_test": "stimuli outside its test split"}
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What is known of leaks.
+
+    Args:
+        selected_on: "nothing", "val" or "test", of the model or of one it started from; None where
+            it is not recorded.
+        problems: One sentence for each leak or disagreement.
+        reservations: One sentence for each check that could not be made, and for training stimuli
+            that the store does not hold.
+    """
+
+    selected_on: str | None
+    problems: tuple[str, ...] = ()
+    reservations: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of metrics.json."""
+        return {"problems": list(self.problems), "reservations": list(self.reservations)}
+
+
+def find_lineage(decoded: Path, model: str | None) -> dict[str, Any]:
+    """The lineage kept with decoded pictures, or that of the model where it is still there."""
+    kept = read_manifest(decoded).get("lineage")
+    if kept is not None:
+        return {**UNKNOWN_LINEAGE, **kept}
+    return read_lineage(model) if model is not None else dict(UNKNOWN_LINEAGE)
+
+
+def check_leakage(
+    lineage: Lineage, store: VoxelStore | None, decoded: Mapping[str, Sequence[str]]
+) -> Leakage:
+    """Compare what a model recorded with the store and with what was decoded.
+
+    Args:
+        lineage: Of the model, as `read_lineage` gives it.
+        store: Where the responses came from; None where it is gone.
+        decoded: The stimuli that were decoded, by subject.
+    """
+    stages = list(chain(lineage))
+    problems = [
+        f"stage {stage['task']} was selected on test: its epoch was chosen by test scores"
+        for stage in stages
+        if stage["selected_on"] == "test"
+    ]
+    reservations = []
+    recorded = [stage for stage in stages if stage["splits"]]
+    if not recorded:
+        reservations.append("the model records no splits, so they cannot be compared")
+    if store is None:
+        reservations.append("the store that was decoded is not there, so its splits are not known")
+        return Leakage(selected_on(stages), tuple(problems), tuple(reservations))
+    for subject, stimuli in decoded.items():
+        if subject not in store.subjects:
+            reservations.append(f"{store.path} holds no subject {subject}")
+            continue
+        trained = {subject, *(name for stage in recorded for name in stage["splits"])}
+        for name in sorted(trained & set(store.subjects)):
+            problems += trained_stimuli(store[name], subject, stimuli)
+        for stage in recorded:
+            problems += disagreements(stage, store[subject], "test")
+            reservations += disagreements(stage, store[subject], "not_test")
+    return Leakage(selected_on(stages), tuple(problems), tuple(reservations))
+
+
+def chain(lineage: Lineage) -> Iterator[Lineage]:
+    """A lineage, then those of everything it started from, the nearest first."""
+    yield {**UNKNOWN_LINEAGE, **lineage}
+    for ancestor in lineage.get("ancestors", []):
+        yield from chain(ancestor)
+
+
+def selected_on(stages: Iterable[Lineage]) -> str | None:
+    """The worst that any stage was selected on; None where the model itself does not say."""
+    found = [stage["selected_on"] for stage in stages]
+    worst = next((split for split in ("test", "val") if split in found), None)
+    return worst or found[0]
+
+
+def trained_stimuli(trained: StoredSubject, subject: str, decoded: Sequence[str]) -> list[str]:
+    """A sentence where stimuli decoded of a subject are outside the test split of one trained on.
+
+    A picture that one subject saw in training is known to a model of several subjects.
+    """
+    trials = task_trials(trained)
+    known = set(trials.loc[trials["split"] != "test", "stimulus"])
+    both = sorted(known & set(decoded))
+    if not both:
+        return []
+    return [
+        f"{len(both)} of {len(set(decoded))} stimuli decoded of {subject} are outside the test "
+        f"split of {trained.name} in {trained.store.path}, {both[0]!r} the first"
+    ]
+
+
+def disagreements(stage: Lineage, subject: StoredSubject, split: str) -> list[str]:
+    """A sentence where a stage recorded a split otherwise than the store has it.
+
+    Args:
+        stage: Its lineage.
+        subject: Of the store.
+        split: A key of `SPLITS`.
+    """
+    recorded = stage["splits"].get(subject.name)
+    if recorded is None:
+        return []
+    trials = subject.trials
+    chosen = (trials["split"] == "test") == (split == "test")
+    own, other = fingerprint(trials["stimulus"][chosen]), recorded[split]
+    if other == own:
+        return []
+    return [
+        f"stage {stage['task']} recorded {other['stimuli']} {SPLITS[split]} of {subject.name} "
+        f"(sha256 {other['sha256'][:12]}), {subject.store.path} has {own['stimuli']} "
+        f"({own['sha256'][:12]}): the splits disagree"
+    ]

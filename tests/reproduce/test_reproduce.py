@@ -1,0 +1,322 @@
+"""Benchmarks: shipped ones can be followed, a tiny one runs to its table or says what it lacks."""
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mindvis.cli import COMMANDS, main
+from mindvis.errors import ConfigError, MindVisError
+from mindvis.files import config_folder
+from mindvis.reproduce import command, slurm
+from mindvis.reproduce.definition import expand, load_benchmark, resolve_inputs, shared_tasks
+
+SHIPPED = sorted(path.stem for path in (config_folder() / "benchmarks").glob("*.yaml"))
+CONFIGS = "-c {configs}/%s.yaml -c {configs}/size/tiny/%s.yaml --data.store {store}"
+TINY = {
+    "title": "two brains of random pictures",
+    "subjects": ["sub-01", "sub-02"],
+    "seeds": [0, 1],
+    "inputs": {
+        "store": {"about": "the tiny store"},
+        "draws": {"about": "pictures of each", "default": 1},
+        "judge": {"about": "a classifier", "default": None},
+    },
+    "steps": [
+        {
+            "name": "pretrain",
+            "command": f"fit {CONFIGS % (('pretrain',) * 2)} --output {{root}}/shared/pretrain"
+            " --trainer.max_epochs 1 --trainer.enable_progress_bar false",
+            "makes": "{root}/shared/pretrain/complete.json",
+        },
+        {
+            "name": "latent",
+            "command": f"fit {CONFIGS % (('latent',) * 2)} --output {{root}}/shared/latent"
+            " --data.pictures null --trainer.enable_progress_bar false",
+            "makes": "{root}/shared/latent/complete.json",
+        },
+        {
+            "name": "finetune",
+            "command": f"fit {CONFIGS % (('finetune',) * 2)} --data.subjects [{{subject}}]"
+            " --model.encoder {root}/shared/pretrain --model.ldm {root}/shared/latent"
+            " --trainer.max_epochs 1 --model.seed {seed} --output {run}/finetune"
+            " --trainer.enable_progress_bar false",
+            "makes": "{run}/finetune/complete.json",
+        },
+        {
+            "name": "decode",
+            "command": "decode {run}/finetune --store {store} --subjects [{subject}] --steps 2"
+            " --draws {draws} --guidance 1 --seed {seed} --output {run}/decoded",
+            "makes": "{run}/decoded/index.csv",
+        },
+        {
+            "name": "evaluate",
+            "command": "evaluate {run}/decoded --bootstrap 100 --permutations 100",
+            "options": {"judge": "--judge {judge}"},
+            "makes": "{run}/decoded/metrics.json",
+        },
+    ],
+}
+
+
+def write(folder, **changes):
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**TINY, **changes}))
+    return str(path)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return write(tmp_path)
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    """Steps that only make their file; the words of each are kept."""
+    ran = []
+
+    def run(words):
+        ran.append(list(words))
+        place = words[words.index("--output") + 1] if "--output" in words else words[1]
+        names = {"fit": "complete.json", "decode": "index.csv", "evaluate": "metrics.json"}
+        path = Path(place) / names[words[0]]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+        return 0
+
+    monkeypatch.setattr(command, "main", run)
+    return ran
+
+
+# -- the shipped definitions --------------------------------------------------------------------
+
+
+def test_the_named_benchmarks_are_there():
+    assert SHIPPED == ["bold5000", "demo", "digit69", "god", "nsd"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_steps_are_commands_with_shipped_configurations(name, tmp_path):
+    benchmark = load_benchmark(name)
+    needed = {key: f"some {key}" for key, e in benchmark.inputs.items() if e.get("default") is None}
+    runs = expand(benchmark, tmp_path, resolve_inputs(benchmark, needed))
+    assert len(runs) == len(benchmark.subjects) * len(benchmark.seeds)
+    for task in runs[0].tasks:
+        assert task.words[0] in COMMANDS
+        assert not task.done
+        for word, following in zip(task.words, task.words[1:], strict=False):
+            if word == "-c":
+                assert Path(following).is_file(), following
+    assert str(runs[0].folder) == f"{tmp_path}/{benchmark.subjects[0]}/seed0"
+    text = (config_folder() / "benchmarks" / f"{name}.yaml").read_text()
+    assert f"#   mindvis reproduce {name}" in text
+
+
+@pytest.mark.parametrize("name", ["demo", "digit69"])
+def test_options_of_shipped_steps_exist(name, tmp_path, monkeypatch):
+    """Every plain command's words are parsed by its own parser; stages have tests of their own."""
+    from mindvis import cli
+    from mindvis.arguments import function_parser, spell_out_switches
+
+    benchmark = load_benchmark(name)
+    needed = {key: "x" for key, e in benchmark.inputs.items() if "default" not in e}
+    runs = expand(benchmark, tmp_path, resolve_inputs(benchmark, needed))
+    for task in runs[0].tasks:
+        found, words = COMMANDS[task.words[0]], list(task.words[1:])
+        if found.subcommands:
+            found, words = found.subcommands[words[0]], words[1:]
+        if not found.own_parser:
+            function = cli.load(found.target)
+            parser = function_parser(function, "mindvis", found.positional)
+            parser.parse_args(spell_out_switches(function, words))
+
+
+# -- what is done, and what is not ----------------------------------------------------------------
+
+
+def test_shared_steps_run_once_and_finished_steps_never_again(
+    tiny, tmp_path, pretended, monkeypatch
+):
+    monkeypatch.setattr(command, "collect_runs", lambda *a: None)
+    options = {"output": str(tmp_path / "out"), "inputs": {"store": "a store.h5"}}
+    command.reproduce(tiny, **options)
+    assert len(pretended) == 2 + 4 * 3
+    assert [words[0] for words in pretended[:5]] == ["fit", "fit", "fit", "decode", "evaluate"]
+    assert pretended[0][pretended[0].index("--data.store") + 1] == "a store.h5"  # one word
+    assert (tmp_path / "out/sub-02/seed1/decoded/metrics.json").is_file()
+    pretended.clear()
+    command.reproduce(tiny, **options)
+    assert pretended == []
+    (tmp_path / "out/sub-02/seed1/decoded/index.csv").unlink()
+    command.reproduce(tiny, **options)  # the step, and what reads its output
+    assert [words[0] for words in pretended] == ["decode", "evaluate"]
+
+
+def test_a_step_that_fails_or_makes_nothing_is_named(tiny, tmp_path, monkeypatch):
+    options = {"output": str(tmp_path / "out"), "inputs": {"store": "s"}}
+    monkeypatch.setattr(command, "main", lambda words: 2)
+    with pytest.raises(MindVisError, match="step pretrain failed; the line above says why"):
+        command.reproduce(tiny, **options)
+    monkeypatch.setattr(command, "main", lambda words: 0)
+    with pytest.raises(MindVisError, match=r"step pretrain has not made .*complete\.json"):
+        command.reproduce(tiny, **options)
+
+
+def test_an_optional_input_adds_its_words(tiny, tmp_path):
+    benchmark = load_benchmark(tiny)
+    given = expand(benchmark, tmp_path, resolve_inputs(benchmark, {"store": "s", "judge": "a b"}))
+    assert given[0].tasks[-1].words[-2:] == ("--judge", "a b")
+    plain = expand(benchmark, tmp_path, resolve_inputs(benchmark, {"store": "s"}))
+    assert "--judge" not in plain[0].tasks[-1].words
+    assert [task.step for task in shared_tasks(plain)] == ["pretrain", "latent"]
+
+
+def test_an_element_needs_the_shared_steps(tiny, tmp_path, pretended):
+    options = {"output": str(tmp_path / "out"), "inputs": {"store": "s"}}
+    with pytest.raises(ConfigError, match=r"not done: pretrain, latent; run .* --shared first"):
+        command.reproduce(tiny, **options, element=3)
+    command.reproduce(tiny, **options, shared=True)
+    pretended.clear()
+    command.reproduce(tiny, **options, element=3)
+    assert [words[0] for words in pretended] == ["fit", "decode", "evaluate"]
+    assert "sub-02/seed1" in " ".join(pretended[0])
+    with pytest.raises(ConfigError, match="element is 4; expected a number from 0 to 3"):
+        command.reproduce(tiny, **options, element=4)
+
+
+def test_a_folder_of_other_inputs_is_refused(tiny, tmp_path, pretended):
+    command.reproduce(tiny, output=str(tmp_path / "out"), inputs={"store": "s"}, shared=True)
+    with pytest.raises(ConfigError, match="was begun with other inputs of benchmark tiny"):
+        command.reproduce(tiny, output=str(tmp_path / "out"), inputs={"store": "t"}, shared=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"subject": ["a"]}, r"has the key 'subject'; expected .*did you mean 'subjects'"),
+        ({"seeds": []}, "has no seeds"),
+        ({"steps": TINY["steps"][:-1]}, r"the last step of .* makes \{run\}/decoded/index.csv"),
+        (
+            {"steps": [{**TINY["steps"][0], "command": "fit {sead}"}, *TINY["steps"][1:]]},
+            r"step pretrain of .* says \{sead\}; expected .*did you mean 'seed'",
+        ),
+        ({"steps": [{"name": "x", "makes": "y"}]}, "lacks command"),
+        ({"steps": ["fit"]}, "holds 'fit' where keys should be"),
+    ],
+)
+def test_a_definition_that_cannot_be_followed_is_refused(tmp_path, changes, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        load_benchmark(write(tmp_path, **changes))
+
+
+def test_wrong_words_are_sentences(tiny, capsys, tmp_path):
+    def refused(*words):
+        assert main(["reproduce", *words]) == 2
+        return capsys.readouterr().err
+
+    assert "no benchmark 'gof'; expected the name to be one of bold5000, demo" in refused("gof")
+    assert "needs store; expected the tiny store; pass --inputs.store" in refused(tiny)
+    assert "no input 'stoer'" in refused(tiny, "--inputs.stoer", "s")
+    assert "has no subject 'sub-9'" in refused(tiny, "--subjects", "[sub-9]")
+
+
+def test_a_dry_run_says_what_is_needed_and_does_nothing(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", tiny, "--dry_run", "--inputs.store", "s.h5", "--seeds", "[7]"]) == 0
+    printed = capsys.readouterr().out
+    assert "--inputs.store: the tiny store" in printed
+    assert "--inputs.draws: pictures of each (default 1)" in printed
+    assert printed.count("$ mindvis decode runs/tiny/sub-0") == 2
+    assert not (tmp_path / "runs").exists()
+
+
+# -- jobs ---------------------------------------------------------------------------------------
+
+
+def test_jobs_wait_for_one_another(tiny, tmp_path, monkeypatch, capsys):
+    bin_folder, log = tmp_path / "bin", tmp_path / "log"
+    bin_folder.mkdir()
+    fake = bin_folder / "sbatch"
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {log}\necho "$(wc -l < {log});cluster"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_folder}:/usr/bin:/bin")
+    command.reproduce(tiny, str(tmp_path / "out"), {"store": "s"}, seeds=[3, 4], slurm=True)
+    lines = [shlex.split(line) for line in log.read_text().splitlines()]
+    assert len(lines) == 3
+    assert lines[0][-1] == "--shared"
+    assert {"--dependency=afterok:1", "--array=0-3"} <= set(lines[1])
+    assert "--dependency=afterany:2" in lines[2]
+    assert lines[2][-1] == "--collect"
+    assert lines[1][lines[1].index("--seeds") + 1] == "[3,4]"
+    assert "--inputs.draws" not in lines[1]
+    script = tmp_path / "out" / "slurm" / "reproduce.sbatch"
+    assert str(script) in lines[1]
+    assert script.read_text().startswith("#!/bin/bash")
+
+
+def test_without_slurm_the_lines_are_printed(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
+    command.reproduce(tiny, str(tmp_path / "out"), {"store": "s"}, slurm=True)
+    printed = capsys.readouterr().out
+    assert printed.count("$ sbatch --parsable") == 3
+    assert "--dependency=afterok:<shared> --array=0-3" in printed.replace("'", "")
+
+
+def test_an_array_element_is_one_run(tmp_path):
+    """The shipped script passes its number on, and nothing outside an array."""
+    script = config_folder() / "slurm" / "reproduce.sbatch"
+    srun = tmp_path / "srun"
+    srun.write_text('#!/bin/sh\necho "$@"\n')
+    srun.chmod(0o755)
+    path = f"{tmp_path}:/usr/bin:/bin"
+
+    def words(**variables):
+        done = subprocess.run(
+            ["bash", str(script), "god", "--output", "a b"],
+            env={"PATH": path, **variables},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    assert words() == "mindvis reproduce god --output a b"
+    assert words(SLURM_ARRAY_TASK_ID="7") == "mindvis reproduce god --output a b --element 7"
+
+
+# -- to the table ---------------------------------------------------------------------------------
+
+
+def test_a_tiny_benchmark_runs_to_its_table_and_says_what_is_missing(tiny, store, tmp_path, capsys):
+    words = ["reproduce", tiny, "--output", tmp_path / "out", "--inputs.store", store]
+    words = [*map(str, words), "--seeds", "[0]"]
+    assert main(words) == 0
+    content = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert set(content["runs"]) == {"sub-01/seed0", "sub-02/seed0"}
+    assert content["missing"] == {}
+    across = content["across_subjects"]["ssim"]
+    parts = [content["subjects"][name]["ssim"]["mean"] for name in ("sub-01", "sub-02")]
+    assert across["mean"] == pytest.approx(sum(parts) / 2)
+    assert (across["lowest"], across["highest"]) == (min(parts), max(parts))
+    printed = capsys.readouterr().out
+    assert "Pixel correlation" in printed
+    assert "sub-02/seed0" in printed
+    assert "SSIM" in (tmp_path / "out" / "results.md").read_text()
+
+    (tmp_path / "out/sub-02/seed0/decoded/metrics.json").unlink()
+    assert main([*words, "--collect"]) == 2
+    sentence = capsys.readouterr().err
+    assert "1 of 2 runs are missing: sub-02/seed0 (evaluate has not made " in sentence
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["missing"]
+
+    metrics = tmp_path / "out/sub-01/seed0/decoded/metrics.json"
+    assert main(words) == 0  # the missing piece alone
+    altered = json.loads(metrics.read_text())
+    altered["metrics"]["ssim"]["protocol"] = "another"
+    metrics.write_text(json.dumps(altered))
+    capsys.readouterr()
+    assert main([*words, "--collect"]) == 2
+    assert "ssim of sub-01/seed0 and sub-02/seed0 differ in protocol" in capsys.readouterr().err
