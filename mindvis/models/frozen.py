@@ -5,6 +5,8 @@ it is held in 16 bits and widened when it is used, in the forward and again in t
 that no wide copy waits in between. Nothing but the rounding of the weights is lost.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -87,6 +89,19 @@ def store_frozen(module: nn.Module, dtype: torch.dtype) -> None:
         if kind is not None:
             layer.__class__ = kind
             layer.weight.data = layer.weight.data.to(dtype)  # type: ignore[union-attr, operator]
+
+
+@contextmanager
+def widened(module: nn.Module) -> Iterator[None]:
+    """Hold frozen weights in float32 for a while, such as to save them."""
+    narrow = {
+        m.weight.dtype for m in module.modules() if isinstance(m, FrozenLinear | FrozenConv2d)
+    }
+    for _ in narrow:
+        store_frozen(module, torch.float32)
+    yield
+    for dtype in narrow:
+        store_frozen(module, dtype)
 
 
 def _frozen_kind(layer: nn.Module) -> type[nn.Module] | None:

@@ -20,6 +20,7 @@ from mindvis.models.conditioning import (
 )
 from mindvis.models.denoiser import BranchStart, Opened, open_denoiser, with_pooled_input
 from mindvis.models.encoder import BrainEncoder, load_encoder
+from mindvis.models.frozen import store_frozen, widened
 from mindvis.tasks.base import Batch
 from mindvis.tasks.denoising import FIGURE_ITEMS, DiffusionTask
 from mindvis.tasks.figures import draw_grid
@@ -52,6 +53,8 @@ class BrainDiffusion(DiffusionTask):
         projection_heads: Heads of the attention projection.
         opened: What of the denoiser trains: the part that carries the condition, or "all", where
             pairs are as many as the pictures it was trained on.
+        frozen_dtype: How frozen weights of the denoiser lie in memory; "bfloat16" takes half of it,
+            rounds them, and computes as before.
         condition_dropout: Share of responses replaced by the empty condition, for guidance.
         label_loss: Weight of the distance between what the brain says and what the label says to
             the denoiser, for training classes; needs a denoiser trained with label_words. The
@@ -92,6 +95,7 @@ class BrainDiffusion(DiffusionTask):
         num_context_tokens: int = 77,
         projection_heads: int = 8,
         opened: Opened = "conditioning",
+        frozen_dtype: Literal["float32", "bfloat16"] = "float32",
         condition_dropout: float = 0.1,
         label_loss: float = 0.0,
         voxel_dropout: float = 0.0,
@@ -135,6 +139,8 @@ class BrainDiffusion(DiffusionTask):
             empty, num_context_tokens, projection, projection_heads
         )
         self.opened = frozenset(f"unet.{name}" for name in open_denoiser(self.unet, opened))
+        if frozen_dtype == "bfloat16":
+            store_frozen(self.unet, torch.bfloat16)
         self.cache = LatentCache(self.first_stage, "stimulus")
         self.train()
 
@@ -315,8 +321,9 @@ class BrainDiffusion(DiffusionTask):
             "vae": self.first_stage,
             "scheduler": self.scheduler,
         }
-        for name, part in parts.items():
-            part.save_pretrained(folder / name)
+        with widened(self.unet):  # one precision in the file, however it trained
+            for name, part in parts.items():
+                part.save_pretrained(folder / name)
         write_json(folder / "model_index.json", pipeline_index(parts))
 
 

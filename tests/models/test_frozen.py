@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mindvis.models.frozen import FrozenConv2d, FrozenLinear, store_frozen
+from mindvis.models.frozen import FrozenConv2d, FrozenLinear, store_frozen, widened
 
 LAYERS = {
     "linear": (lambda: nn.Linear(5, 3), (2, 7, 5)),
@@ -61,6 +61,18 @@ def test_weights_can_be_widened_again():
     store_frozen(layer, torch.float32)
     assert isinstance(layer, FrozenConv2d)
     assert torch.equal(layer.weight, rounded)
+
+
+def test_widened_for_a_while():
+    network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)).requires_grad_(False)
+    store_frozen(network, torch.bfloat16)
+    before = [p.clone() for p in network.parameters()]
+    with widened(network):
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    plain = nn.Linear(3, 3).requires_grad_(False)
+    with widened(plain):
+        assert type(plain) is nn.Linear
 
 
 def test_autocast_computes_in_its_own_precision():

@@ -155,3 +155,22 @@ def test_model_of_another_source_without_conditioner_can_be_used(ldm, tmp_path):
     assert torch.isfinite(task.loss(batch(), 0))
     assert not task.is_reloaded("unet.class_embedding.weight")
     assert task.is_reloaded("unet.conv_in.weight")
+
+
+def test_frozen_weights_may_lie_in_half_precision(ldm, task, tmp_path):
+    torch.manual_seed(0)
+    narrow = BrainDiffusion(
+        ldm, FACTS, **ENCODER, num_context_tokens=3, projection_heads=2, frozen_dtype="bfloat16"
+    )
+    narrow.load_state_dict(task.state_dict(), strict=False)
+    for name, parameter in narrow.unet.named_parameters():
+        held = not parameter.requires_grad and parameter.ndim > 1
+        assert parameter.dtype == (torch.bfloat16 if held else torch.float32), name
+    voxels, latents, t = torch.randn(2, 56), torch.randn(2, 4, 8, 8), torch.tensor([3, 700])
+    wide, rounded = (predict_noise(x.unet, latents, t, x.condition(voxels)) for x in (task, narrow))
+    assert 0 < (wide - rounded).norm() < 0.02 * wide.norm()
+    narrow.export(tmp_path)
+    saved = UNet2DConditionModel.from_pretrained(tmp_path / "unet", local_files_only=True)
+    own = narrow.unet.state_dict()
+    assert all(torch.equal(w, own[name].float()) for name, w in saved.state_dict().items())
+    assert {w.dtype for w in saved.state_dict().values()} == {torch.float32}
