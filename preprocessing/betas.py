@@ -25,7 +25,10 @@ def opened_hdf5(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (
+        OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError,
+        AttributeError, IndexError,
+    ) as error:  # fmt: skip
         raise SourceError(
             f"{path} is truncated or damaged ({error})",
             "a whole HDF5 file",

@@ -73,6 +73,8 @@ def read_confounds(
             f"{found[0]} has {len(table)} rows", f"{count}, the volumes of {scan.bold.name}"
         )
     filled = values.fillna(values.mean()).fillna(0.0).to_numpy()
+    if not np.isfinite(filled).all():
+        raise SourceError(f"{found[0]} has infinite values", "finite numbers, or n/a")
     return Confounds(filled, everything), found[0]
 
 
@@ -91,7 +93,7 @@ def strategy_confounds(scan: Scan, count: int, strategy: str) -> tuple[Confounds
         table, sample = load_confounds_strategy(
             images if len(images) > 1 else images[0], denoise_strategy=strategy
         )
-    except (ValueError, KeyError, OSError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, IndexError, OSError, AttributeError, TypeError) as error:
         raise SourceError(
             f"{scan.bold} has no confounds for the strategy {strategy} ({error})",
             "fMRIPrep's *_desc-confounds_timeseries.tsv and .json beside it",

@@ -41,7 +41,7 @@ def read_events(path: Path) -> pd.DataFrame:
     """
     try:
         events = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, UnicodeDecodeError, pd.errors.EmptyDataError) as error:
         raise SourceError(f"{path} cannot be read ({error})", "a tab-separated table") from None
     for column in ("onset", "duration"):
         require_column(events, column, path, "BIDS wants it")
@@ -52,8 +52,9 @@ def read_events(path: Path) -> pd.DataFrame:
 
 def _seconds(column: "pd.Series[str]", path: Path) -> "pd.Series[float]":
     values = pd.to_numeric(column, errors="coerce")
-    if values.isna().any():
-        row = int(np.flatnonzero(values.isna())[0])
+    broken = np.flatnonzero(~np.isfinite(values.to_numpy(float)))
+    if broken.size:
+        row = int(broken[0])
         raise SourceError(
             f"{path} has the {column.name} {column.iloc[row]!r} in row {row + 2}", "seconds"
         )

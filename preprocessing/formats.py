@@ -16,13 +16,16 @@ from mindvis.errors import SourceError, one_of
 
 Array = NDArray[Any]
 #: all that broken files have been seen to raise
-_BROKEN = (
+BROKEN = (
     OSError,
     EOFError,
     ValueError,
     KeyError,
     TypeError,
     RuntimeError,
+    IndexError,
+    AttributeError,
+    OverflowError,
     MemoryError,
     BadZipFile,
     ZlibError,
@@ -59,7 +62,7 @@ def load_arrays(path: Path, keys: Iterable[str]) -> dict[str, Array]:
                 return _from_hdf5(file, keys, path)
         if path.suffix == ".mat":
             return _picked(scipy.io.loadmat(path, variable_names=None), keys, path)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise SourceError(f"{path} cannot be read ({error})", "plain arrays, no objects") from None
     raise SourceError(f"{path} is of no known format", "a .npz, .mat, .h5 or .hdf5 file")
 
@@ -73,7 +76,7 @@ def array_names(path: Path) -> list[str]:
     try:
         with ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except _BROKEN as error:
+    except BROKEN as error:
         raise SourceError(f"{path} cannot be read ({error})", "an .npz file") from None
 
 

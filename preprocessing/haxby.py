@@ -169,7 +169,7 @@ def read_blocks(path: Path, volumes: int) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, sep=r"\s+", dtype={"labels": str, "chunks": np.int64})
         labels, runs = table["labels"].to_numpy(str), table["chunks"].to_numpy()
-    except (ValueError, KeyError, UnicodeDecodeError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise SourceError(f"{path} cannot be read ({error})", "columns labels and chunks") from None
     if len(table) != volumes:
         raise SourceError(f"{path} has {len(table)} lines", f"{volumes}, one for each volume")

@@ -15,6 +15,7 @@ from mindvis.data.schema import SubjectData
 from mindvis.errors import SourceError
 from preprocessing.betas import Hdf5Rows, dataset_of, opened_hdf5
 from preprocessing.facts import ExpectedFile, Facts, files_are_there
+from preprocessing.formats import BROKEN
 from preprocessing.nsd_design import (
     PICTURES,
     RUN_TRIALS,
@@ -23,7 +24,7 @@ from preprocessing.nsd_design import (
     sessions_of,
     stimulus_id,
 )
-from preprocessing.nsd_pictures import nsd_stimuli
+from preprocessing.nsd_pictures import LARGEST, nsd_stimuli
 from preprocessing.orientation import resize, to_uint8
 from preprocessing.quality import response_quality
 from preprocessing.trials import count_repeats, stored_columns
@@ -33,7 +34,7 @@ from preprocessing.write import SubjectWork, prepare_store
 IMAGES = "coco_images_224_float16.hdf5"
 MASKS = "brain_region_masks.hdf5"
 _PICTURE, _TRIAL, _COLUMNS = 0, 5, 17  # of behav.npy
-_MEMBER_BYTES = 1 << 20
+_MEMBER_BYTES, _MOST = 1 << 20, 1e6
 
 
 def is_mindeye2(source: Path) -> bool:
@@ -122,7 +123,7 @@ def read_behaviour(path: Path) -> NDArray[np.float64]:
     """
     rows = []
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, "r:") as archive:  # compressed ones could unpack to anything
             for member in archive:
                 if not member.isfile() or not member.name.endswith(".behav.npy"):
                     continue  # past_behav, future_behav and olds_behav are of other trials
@@ -130,8 +131,8 @@ def read_behaviour(path: Path) -> NDArray[np.float64]:
                     raise ValueError(f"{member.name} has {member.size} bytes")
                 file = archive.extractfile(member)
                 content = io.BytesIO(file.read() if file else b"")
-                rows.append(np.load(content, allow_pickle=False))
-    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
+                rows.append(np.lib.format.read_array(content, allow_pickle=False))
+    except (*BROKEN, tarfile.TarError) as error:
         raise SourceError(
             f"{path} cannot be read ({error})", "a tar with members *.behav.npy"
         ) from None
@@ -155,7 +156,8 @@ def trial_table(
     for kind, paths in _tars(source, name, split).items():
         numbers = np.concatenate([read_behaviour(path) for path in paths])
         numbers = numbers[:, [_PICTURE, _TRIAL]]
-        if not np.array_equal(numbers, np.rint(numbers)) or numbers.min() < 0:
+        whole = np.array_equal(numbers, np.rint(numbers))
+        if not whole or numbers.min() < 0 or numbers.max() > _MOST:
             raise SourceError(
                 f"{_folder(source, name)} has trials whose picture or number is no whole number",
                 "picture and trial, counted from 0, in columns 0 and 5",
@@ -250,9 +252,10 @@ class ChannelsFirst:
 
     def __init__(self, path: Path, pictures: NDArray[np.intp], size: int | None) -> None:
         self.rows = Hdf5Rows(path, "images", 4, pictures)
-        if self.rows.shape[1] != 3:
+        if self.rows.shape[1] != 3 or max(self.rows.shape[2:]) > LARGEST:
             raise SourceError(
-                f"'images' in {path} has the shape {self.rows.shape}", "(pictures, 3, side, side)"
+                f"'images' in {path} has the shape {self.rows.shape}",
+                f"(pictures, 3, side, side), of {LARGEST} pixels at most",
             )
         self.path, self.size = path, size
         height, width = (size, size) if size else self.rows.shape[2:]

@@ -149,7 +149,7 @@ def read_patterns(path: Path, volumes: int) -> NDArray[np.int64]:
     """
     try:
         rows = np.loadtxt(path, delimiter=",", dtype=np.float64, ndmin=2)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, IndexError) as error:
         raise SourceError(
             f"{path} cannot be read ({error})", f"{SIDE * SIDE} numbers a line, with commas"
         ) from None

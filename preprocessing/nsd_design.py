@@ -130,7 +130,7 @@ def check_answers(path: Path, table: pd.DataFrame, subject: int) -> None:
     """
     try:
         answers = pd.read_csv(path, sep="\t", usecols=["SUBJECT", "SESSION", "73KID"])
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         raise SourceError(
             f"{path} cannot be read ({error})", "columns SUBJECT, SESSION and 73KID"
         ) from None

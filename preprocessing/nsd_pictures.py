@@ -14,6 +14,8 @@ from preprocessing.betas import Hdf5Rows
 from preprocessing.nsd_design import PICTURES, stimulus_id
 from preprocessing.orientation import resize
 
+LARGEST = 8192  # pixels
+
 
 class BrickRows:
     """Some pictures of `nsd_stimuli.hdf5`, read and resized when a slice is asked for.
@@ -36,6 +38,11 @@ class BrickRows:
             )
         self.size = size
         height, width = (size, size) if size else self.rows.shape[1:3]
+        if max(self.rows.shape[1:3]) > LARGEST:
+            raise SourceError(
+                f"'imgBrick' in {path} has the shape {self.rows.shape}",
+                f"pictures of {LARGEST} pixels a side at most",
+            )
         self.shape: tuple[int, ...] = (len(pictures), height, width, 3)
 
     def __getitem__(self, key: slice, /) -> NDArray[np.uint8]:
@@ -63,13 +70,13 @@ def read_stim_info(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """
     try:
         table = pd.read_csv(path, usecols=["nsdId", *columns]).set_index("nsdId").sort_index()
-    except (OSError, ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, pd.errors.EmptyDataError) as error:
         raise SourceError(
             f"{path} cannot be read ({error})", f"a table with nsdId, {', '.join(columns)}"
         ) from None
     if not np.array_equal(table.index, np.arange(PICTURES)):
         raise SourceError(
-            f"nsdId in {path} has {len(table)} values from {table.index.min()} on",
+            f"nsdId in {path} has {len(table)} values",
             f"each number from 0 to {PICTURES - 1} once",
         )
     return table

@@ -30,8 +30,12 @@ def orient(
     Raises:
         SourceError: If the array has no such layout.
     """
+    if pictures.dtype.kind not in "biuf" or not pictures.size:
+        raise SourceError(f"{name} is {pictures.dtype} of shape {pictures.shape}", "numbers")
     if layout.startswith("flat"):
         ordered = _unflatten(pictures, layout, shape, name)
+    elif pictures.ndim not in {3, 4}:
+        ordered = pictures
     elif layout == "hwcn":
         ordered = np.moveaxis(pictures, -1, 0)
     else:

@@ -1,5 +1,6 @@
 """The pictures that event tables name: found, checked, and read a few at a time."""
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -33,11 +34,14 @@ def picture_id(name: str) -> str:
 def find_picture(name: str, roots: Sequence[Path]) -> Path | None:
     """The file of a picture; a name without suffix finds the image of that name."""
     clean = name.replace("\\", "/")
+    if not clean or "\x00" in clean or max(map(len, clean.encode().split(b"/"))) > 200:
+        return None  # no name of a file
     for root in roots:
         if (root / clean).is_file():
             return root / clean
         if not clean.lower().endswith(PICTURE_SUFFIXES):
-            near = sorted(root.glob(f"{clean}.*"))
+            whole = root / clean
+            near = sorted(whole.parent.glob(f"{glob.escape(whole.name)}.*"))
             images = [path for path in near if path.suffix.lower() in PICTURE_SUFFIXES]
             if images:
                 return images[0]

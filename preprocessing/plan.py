@@ -89,7 +89,10 @@ def plan_run(
     """
     facts = sidecar(scan, folders)
     count, tr = num_frames(scan.bold), frame_time(scan.bold, facts)
-    times: Floats = float(facts.get("StartTime") or 0.0) + tr * np.arange(count, dtype=np.float64)
+    start = facts.get("StartTime") or 0.0
+    if not isinstance(start, int | float) or not np.isfinite(start):
+        raise SourceError(f"StartTime of {scan.bold} is {start!r}", "seconds, in its JSON sidecar")
+    times: Floats = start + tr * np.arange(count, dtype=np.float64)
     confounds, path = read_confounds(scan, folders, count, signal.confounds)
     table, files = _trials(scan, folders, times, confounds.kept, tr, signal, events)
     read = (*files_of(scan.bold), *files, *([path] if path else []))

@@ -1,6 +1,7 @@
 """Images from disk: headers, masks, and the voxels of a mask out of a run in small blocks."""
 
 import gzip
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from warnings import warn
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError, HeaderTypeError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from mindvis.errors import SourceError
@@ -20,6 +23,7 @@ from mindvis.errors import SourceError
 #: volumes held unmasked at a time
 _BLOCK = 16
 _PIECE = 1 << 20  # bytes
+LONGEST = 1000.0  # seconds between volumes
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
 
 
@@ -69,7 +73,11 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise SourceError(f"{path} does not exist", "a NIfTI image") from None
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
+    except (
+        OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
+        OverflowError, MemoryError, struct.error, zlib.error,
+        ImageFileError, HeaderDataError, HeaderTypeError, WrapStructError,
+    ) as error:  # fmt: skip
         raise SourceError(
             f"{path} is truncated or damaged ({error})",
             "a whole NIfTI image",
@@ -89,7 +97,10 @@ def grid_of(path: Path) -> Grid:
     if len(image.shape) not in {3, 4}:
         raise SourceError(f"{path} has {len(image.shape)} dimensions", "3 or 4")
     x, y, z = (int(size) for size in image.shape[:3])
-    return Grid((x, y, z), np.asarray(image.affine, dtype=np.float64), path)
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise SourceError(f"{path} has an affine with NaN", "4 x 4 finite numbers")
+    return Grid((x, y, z), affine, path)
 
 
 def num_volumes(path: Path) -> int:
@@ -112,17 +123,17 @@ def repetition_time(path: Path, sidecar: dict[str, Any]) -> float:
     Raises:
         SourceError: If neither says it.
     """
-    stated = sidecar.get("RepetitionTime")
+    stated = stated_time(sidecar)
     header = _header_time(path)
-    if isinstance(stated, int | float) and stated > 0:
+    if stated is not None:
         if header > 0 and not isclose(stated, header, abs_tol=1e-3):
             warn(
                 f"{path}: RepetitionTime is {stated} s in the sidecar and {header:.4g} s in the "
                 "header; the sidecar's is used",
                 stacklevel=2,
             )
-        return float(stated)
-    if header > 0:
+        return stated
+    if 0 < header < LONGEST:
         return header
     raise SourceError(
         f"{path} has no repetition time, neither in a JSON sidecar nor in its header",
@@ -131,10 +142,17 @@ def repetition_time(path: Path, sidecar: dict[str, Any]) -> float:
     )
 
 
+def stated_time(sidecar: dict[str, Any]) -> float | None:
+    """The RepetitionTime of a JSON sidecar in seconds; None where it is absent or senseless."""
+    stated = sidecar.get("RepetitionTime")
+    return float(stated) if isinstance(stated, int | float) and 0 < stated < LONGEST else None
+
+
 def _header_time(path: Path) -> float:
-    header = open_image(path).header
-    zooms = header.get_zooms()
-    unit = header.get_xyzt_units()[1]
+    with readable(path):
+        header = nib.load(path).header
+        zooms = header.get_zooms()
+        unit = header.get_xyzt_units()[1]
     return float(zooms[3]) * _SECONDS.get(unit, 0.0) if len(zooms) > 3 else 0.0
 
 
@@ -150,7 +168,7 @@ def read_mask(path: Path, grid: Grid) -> NDArray[np.bool_]:
     """
     grid.check(grid_of(path))
     with readable(path):
-        values = np.asarray(open_image(path).dataobj)
+        values = np.asarray(open_image(path).dataobj, dtype=np.float64)
     if values.size != np.prod(grid.shape):
         raise SourceError(f"{path} has the shape {values.shape}", f"one volume of {grid.shape}")
     return np.greater(np.nan_to_num(values.reshape(grid.shape)), 0)
@@ -192,9 +210,9 @@ def read_voxels(path: Path, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         SourceError: If the file is truncated, or its checksum is wrong.
     """
     count = num_volumes(path)
-    series = np.empty((count, int(mask.sum())), dtype=np.float32)
     opener = gzip.open if path.suffix == ".gz" else Path.open
     with readable(path), opener(path, "rb") as file:
+        series = np.empty((count, int(mask.sum())), dtype=np.float32)
         holder = nib.FileHolder(fileobj=file)
         data = nib.Nifti1Image.from_file_map({"header": holder, "image": holder}).dataobj
         for start in range(0, count, _BLOCK):

@@ -128,11 +128,10 @@ def kept_voxels(
             "*_desc-brain_mask.nii.gz among the derivatives",
             "give --mask FILE, or --voxels rois where there are ROI masks",
         )
-    kept = np.ones(grid.shape, dtype=np.bool_)
-    for path in masks:
-        kept &= read_mask(path, grid)
+    inside = [read_mask(path, grid) for path in masks]
     if voxels == "rois":
-        kept &= np.logical_or.reduce(list(rois.values()))
+        inside.append(np.logical_or.reduce(list(rois.values())))
+    kept = np.logical_and.reduce(inside)
     if not kept.any():
         names = ", ".join(path.name for path in masks) or "the ROI masks"
         raise SourceError(f"no voxel is left for {grid.source} inside {names}", "at least one")

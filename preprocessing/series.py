@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from mindvis.data.schema import Grayordinates
 from mindvis.errors import SourceError
 from preprocessing.cifti import open_series, places, read_labels
-from preprocessing.reader import Grid, grid_of, num_volumes, read_voxels, repetition_time
+from preprocessing.reader import (
+    LONGEST,
+    Grid,
+    grid_of,
+    num_volumes,
+    read_voxels,
+    repetition_time,
+    stated_time,
+)
 
 Form = Literal["volume", "gifti", "cifti"]
 #: end of the names of a run's images
@@ -102,14 +110,14 @@ def frame_time(path: Path, sidecar: dict[str, Any]) -> float:
     form = form_of(path)
     if form == "volume":
         return repetition_time(path, sidecar)
-    stated = sidecar.get("RepetitionTime")
-    if isinstance(stated, int | float) and stated > 0:
-        return float(stated)
+    stated = stated_time(sidecar)
+    if stated is not None:
+        return stated
     if form == "cifti":
         return open_series(path).tr
     with readable_surface(path):
         step = float(nib.load(path).darrays[0].meta.get("TimeStep", "nan")) / 1000
-    if not step > 0:
+    if not 0 < step < LONGEST:
         raise SourceError(
             f"{path} has no repetition time, neither in a JSON sidecar nor as TimeStep",
             "RepetitionTime in seconds",
@@ -215,7 +223,7 @@ def _surface_labels(atlas: Path) -> tuple[NDArray[np.int64], dict[int, str]]:
     for file in files_of(atlas):
         with readable_surface(file):
             image = nib.load(file)
-            labels.append(np.asarray(image.darrays[0].data).astype(np.int64))
+            labels.append(np.ravel(image.darrays[0].data).astype(np.int64))
             table = image.labeltable.get_labels_as_dict()
         names |= {int(key): str(name) for key, name in table.items()}
     return np.concatenate(labels), names

@@ -124,7 +124,7 @@ def _shown(
     key = section.images or ""
     pictures = to_uint8(orient(arrays[key], how.layout, how.shape, repr(key)), how.scale, repr(key))
     if section.index:
-        numbers = np.ravel(arrays[section.index]).astype(np.int64) - first
+        numbers = whole_numbers(arrays[section.index], section.index) - first
         if numbers.size != count:
             raise _unequal(section.index, numbers.size, section.responses, count)
         if numbers.min() < 0 or numbers.max() >= len(pictures):
@@ -137,6 +137,19 @@ def _shown(
     if len(pictures) != count:
         raise _unequal(key, len(pictures), section.responses, count)
     return pictures
+
+
+def whole_numbers(values: Array, key: str) -> NDArray[np.int64]:
+    """The values of a column as integers.
+
+    Raises:
+        SourceError: If they are something else, or absurdly large.
+    """
+    flat = np.ravel(values)
+    plain = flat.dtype.kind in "iufb" and flat.size > 0
+    if not plain or np.any(flat != np.rint(flat)) or np.abs(flat).max() > 2**40:
+        raise SourceError(f"{key!r} is {values.dtype} of shape {values.shape}", "whole numbers")
+    return flat.astype(np.int64)
 
 
 def _unequal(key: str, found: int, responses: str, count: int) -> SourceError:

@@ -122,11 +122,12 @@ def read_voxel_table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path)
         places = table[list(_PLACES)].to_numpy(np.float64)
         table["voxel_id"].to_numpy(np.int64)
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise SourceError(
             f"{path} cannot be read ({error})", f"columns voxel_id, {', '.join(_PLACES)} and more"
         ) from None
-    if not len(table) or (places < 0).any() or not np.array_equal(places, np.rint(places)):
+    whole = np.array_equal(places, np.rint(places))  # NaN is not
+    if not len(table) or not whole or (places < 0).any() or (places > 10_000).any():
         raise SourceError(f"{path} has places that are no indices", "whole numbers from 0")
     return table
 

@@ -25,7 +25,7 @@ def read_trials(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, usecols=list(METADATA))
         table = table.astype({"session": np.int64, "run": np.int64, "stimulus": str})
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         raise SourceError(
             f"{path} cannot be read ({error})", f"columns {', '.join(METADATA)}"
         ) from None

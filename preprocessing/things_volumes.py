@@ -76,7 +76,7 @@ def read_conditions(path: Path) -> list[str]:
     try:
         table = pd.read_csv(path, sep="\t", index_col=0, dtype=str, keep_default_na=False)
         names = table[table.columns[-1]].tolist()
-    except (ValueError, IndexError, UnicodeDecodeError, pd.errors.ParserError) as error:
+    except (OSError, ValueError, IndexError, TypeError, OverflowError) as error:
         raise SourceError(f"{path} cannot be read ({error})", "a column of picture files") from None
     if not names or not all(names):
         raise SourceError(f"{path} has rows without a picture", "a file name in every row")

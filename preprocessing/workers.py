@@ -21,6 +21,7 @@ class Workers:
         backend: "processes" of this machine, or "dask".
         scheduler: Address of the Dask scheduler. Its workers must see the same files by the same
             paths.
+        timeout: Seconds to wait for the scheduler.
 
     Raises:
         ConfigError: An address without Dask, or the reverse.
@@ -29,6 +30,7 @@ class Workers:
     n_jobs: int = 1
     backend: Backend = "processes"
     scheduler: str | None = None
+    timeout: float = 10.0
 
     def __post_init__(self) -> None:
         if (self.backend == "dask") != (self.scheduler is not None):
@@ -57,7 +59,7 @@ class Workers:
                 "Dask is not installed", remedy="pip install 'mindvis[dask]'"
             ) from None
         try:
-            client = Client(self.scheduler, timeout=10, set_as_default=False)
+            client = Client(self.scheduler, timeout=self.timeout, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"no Dask scheduler answers at {self.scheduler} ({error})",

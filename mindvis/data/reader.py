@@ -51,6 +51,7 @@ class VoxelStore:
     def __init__(self, path: str | os.PathLike[str], name: str | None = None) -> None:
         self.path = Path(path)
         self._handle: tuple[int, h5py.File] | None = None
+        self._responses: dict[str, h5py.Dataset] = {}
         try:
             self._verify(name or str(self.path))
         except StoreError:
@@ -80,7 +81,15 @@ class VoxelStore:
         """The handle of this process."""
         if self._handle is None or self._handle[0] != os.getpid() or not self._handle[1]:
             self._handle = (os.getpid(), _open(self.path))
+            self._responses = {}
         return self._handle[1]
+
+    def responses_of(self, name: str) -> h5py.Dataset:
+        """The responses of a subject in this process's handle, looked up once."""
+        file = self.file
+        if name not in self._responses:
+            self._responses[name] = file["subjects"][name]["responses"]
+        return self._responses[name]
 
     def __getitem__(self, name: str) -> "StoredSubject":
         if name not in self.subjects:
@@ -107,13 +116,13 @@ class VoxelStore:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None}
+        return {**self.__dict__, "_handle": None, "_responses": {}}
 
     def close(self) -> None:
         """Close this process's handle; the next read opens it again."""
         if self._handle is not None and self._handle[0] == os.getpid():
             self._handle[1].close()
-        self._handle = None
+        self._handle, self._responses = None, {}
 
 
 class StoredSubject:
@@ -151,7 +160,7 @@ class StoredSubject:
     @property
     def rows(self) -> CheckedRows:
         """The responses as something sliceable by rows, nothing read yet."""
-        return CheckedRows(self._group["responses"])
+        return CheckedRows(self.store.responses_of(self.name))
 
     def responses(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[np.float32]:
         """float32 (n, voxels) of the given rows, in their order; of all rows for None."""

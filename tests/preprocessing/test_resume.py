@@ -4,8 +4,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
+from mindvis.data.store import SubjectData, VoxelStore, write_store
+from mindvis.data.synthetic import make_store
 from mindvis.files import sha256
 from preprocessing.bids import prepare_bids
 from preprocessing.workers import Workers
@@ -59,6 +62,59 @@ def test_killed_and_given_again_is_bit_identical(source, tmp_path):
         prepare_bids(str(source), str(path), response="lss")
     assert sha256(store) == sha256(tmp_path / "whole.h5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["killed.h5", "whole.h5"]
+
+
+def kill_after(source, store, seconds):
+    """Start the command and kill it after so long, or let it end; True if it was killed."""
+    end = time.monotonic() + seconds
+    return kill_when(source, store, lambda: time.monotonic() > end)
+
+
+def killed_at_random(source, folder, kills, seed):
+    """Kill the command again and again over a store that holds another subject; count kills.
+
+    After each kill the store is what it was or whole, and at the end it has the bytes of a command
+    that was never disturbed.
+    """
+    whole, store = folder / "whole.h5", folder / "killed.h5"
+    for path in (whole, store):
+        make_store(path, subjects=1, test_repeats=2)
+        with VoxelStore(path) as opened:
+            assert opened.subjects == ("sub-01",)
+    renamed = {path: rename_subject(path) for path in (whole, store)}
+    begin = time.monotonic()
+    assert not kill_after(source, whole, 600)
+    length = time.monotonic() - begin
+    rng, count = np.random.default_rng(seed), 0
+    for _ in range(kills):
+        count += kill_after(source, store, rng.uniform(0.2, 1.05) * length)
+        with VoxelStore(store) as opened:
+            assert "other" in opened.subjects
+            np.testing.assert_array_equal(opened["other"].responses(), renamed[store])
+    assert not kill_after(source, store, 600)
+    assert sha256(store) == sha256(whole)
+    assert sorted(path.name for path in folder.iterdir()) == ["killed.h5", "whole.h5"]
+    return count
+
+
+def rename_subject(path):
+    """Give the only subject the name "other"; returns its responses."""
+    with VoxelStore(path) as opened:
+        old = opened["sub-01"]
+        trials, responses = old.trials.assign(stimulus=""), old.responses()
+        data = SubjectData(responses, trials, old.ijk, old.affine, old.shape)
+    path.unlink()
+    write_store(path, [("other", data)], None, {})
+    return responses
+
+
+def test_killed_at_three_random_moments(source, tmp_path):
+    assert killed_at_random(source, tmp_path, kills=3, seed=1) >= 1
+
+
+@pytest.mark.slow
+def test_killed_at_fifty_random_moments(source, tmp_path):
+    assert killed_at_random(source, tmp_path, kills=50, seed=2) >= 25
 
 
 def test_given_again_after_the_end_is_bit_identical(source, tmp_path):

@@ -96,7 +96,7 @@ def test_what_cannot_be_compared_is_said(store, info, tmp_path, rng, capsys):
         prepare_strata(str(store), ilsvrc=str(listing))
     pd.read_csv(info)[:70].to_csv(info)
     with pytest.raises(
-        SourceError, match=r"nsdId in .* has 70 values from 0 on; expected each num"
+        SourceError, match=r"nsdId in .* has 70 values; expected each number from 0"
     ):
         prepare_strata(str(store), nsd=str(info))
     names = ["x", "y"]

@@ -1,0 +1,531 @@
+"""Damaged sources for every reader: a sentence or a store, no traceback, no hang, bounded memory.
+
+    python -m benchmarks.fuzz --count 2000 --output runs/fuzz.json [--formats nsd,bids] [--seed 0]
+
+Each input is a small data set in its true format, made once by the makers in tests/preprocessing,
+with one to three of its files damaged. A child process whose address space and time are limited
+prepares it; a process is used for many inputs, and what it was given when it died is a finding.
+Nothing may appear beside the store. Findings are kept, with the seed that makes them again.
+"""
+
+import argparse
+import io
+import json
+import multiprocessing as mp
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+MEMORY = 1 << 30
+SECONDS = 60
+SAMPLE = 20  # sentences of each format that are kept
+Options = dict[str, object]
+
+
+# ---------------------------------------------------------------- the formats
+
+
+def _nsd(root: Path) -> None:
+    from tests.preprocessing import nsd_tree
+
+    nsd_tree.build(root, {4: [2]}, hdf5=())
+
+
+def _nsd_hdf5(root: Path) -> None:
+    from tests.preprocessing import nsd_tree
+
+    nsd_tree.build(root, {4: [2]}, hdf5=(2,))
+
+
+def _mindeye2(root: Path) -> None:
+    from tests.preprocessing import nsd_tree
+
+    nsd_tree.mindeye2(root, 2, {"train": [(5, 760), (9, 3)], "new_test": [(40, 2), (40, 751)]})
+
+
+def _things(root: Path) -> None:
+    from tests.preprocessing import things_tree
+
+    things_tree.volumes(root)
+
+
+def _things_tables(root: Path) -> None:
+    from tests.preprocessing import things_tree
+
+    things_tree.tables(root)
+
+
+def _haxby(root: Path) -> None:
+    from tests.preprocessing import nilearn_trees
+
+    nilearn_trees.haxby(root, (2,))
+
+
+def _miyawaki(root: Path) -> None:
+    from tests.preprocessing import nilearn_trees
+
+    nilearn_trees.miyawaki(root)
+
+
+def _bids(root: Path) -> None:
+    from tests.preprocessing import fmriprep_tree
+
+    fmriprep_tree.build(root)
+
+
+def _glmsingle(root: Path) -> None:
+    from tests.preprocessing import fmriprep_tree
+
+    fmriprep_tree.build(root)
+    fmriprep_tree.write_betas(root / "g", fmriprep_tree.betas(10, 5))
+
+
+def _god(root: Path) -> None:
+    from tests.preprocessing import god_files
+
+    god_files.bdata_folder(root)
+
+
+def _god_npz(root: Path) -> None:
+    from tests.preprocessing import god_files
+
+    god_files.npz_folder(root)
+
+
+def _bold5000(root: Path) -> None:
+    from tests.preprocessing import bold5000_files
+
+    bold5000_files.build(root)
+
+
+def _hcp(root: Path) -> None:
+    from tests.preprocessing import hcp_files
+
+    hcp_files.build(root, {"100307": 2})
+    hcp_files.write_atlas(root / "atlas.dlabel.nii")
+
+
+def _arrays(suffix: str) -> Callable[[Path], None]:
+    def make(root: Path) -> None:
+        from tests.preprocessing.test_arrays import content, save
+
+        root.mkdir(parents=True)
+        save(root / f"a{suffix}", content())
+
+    return make
+
+
+_BIDS: Options = {"derivatives": "derivatives/fmriprep", "lag_end": 8.0, "detrend": False}
+_KEYS: Options = {
+    f"{split}_{option}": f"{split}_{key}"
+    for split in ("train", "test")
+    for option, key in (("responses", "fmri"), ("images", "images"), ("labels", "class"))
+}
+#: name -> maker, command, file or folder below the source, options
+FORMATS: dict[str, tuple[Callable[[Path], None], str, str, Options]] = {
+    "nsd": (_nsd, "nsd", "", {"subjects": "4", "sessions": [2], "image_size": 8}),
+    "nsd_hdf5": (_nsd_hdf5, "nsd", "", {"subjects": "4", "sessions": [2], "image_size": 8}),
+    "mindeye2": (_mindeye2, "nsd", "", {"subjects": "2", "image_size": 8}),
+    "things": (_things, "things", "", {"subjects": "1"}),
+    "things_tables": (_things_tables, "things", "", {"subjects": "1"}),
+    "haxby": (_haxby, "haxby", "", {"subjects": "2"}),
+    "miyawaki": (_miyawaki, "miyawaki", "", {}),
+    "bids": (_bids, "bids", "", {**_BIDS, "space": "T1w"}),
+    "bids_gifti": (_bids, "bids", "", {**_BIDS, "form": "gifti"}),
+    "bids_cifti": (_bids, "bids", "", {**_BIDS, "form": "cifti"}),
+    "glmsingle": (_glmsingle, "bids", "", {**_BIDS, "space": "T1w", "glmsingle": "g"}),
+    "god": (_god, "god", "", {"subjects": "sub-01,sub-03"}),
+    "god_npz": (_god_npz, "god", "", {"subjects": "sub-02", "form": "npz"}),
+    "bold5000": (_bold5000, "bold5000", "", {"subjects": "CSI1"}),
+    "bold5000_volumes": (_bold5000, "bold5000", "", {"subjects": "CSI4", "form": "volumes"}),
+    "hcp": (_hcp, "hcp", "", {"atlas": "atlas.dlabel.nii"}),
+    "npz": (_arrays(".npz"), "arrays", "a.npz", _KEYS),
+    "mat": (_arrays(".mat"), "arrays", "a.mat", _KEYS),
+    "h5": (_arrays(".h5"), "arrays", "a.h5", _KEYS),
+}
+
+
+# ---------------------------------------------------------------- the damage
+
+
+def truncate(path: Path, rng: np.random.Generator) -> None:
+    os.truncate(path, int(rng.integers(0, max(path.stat().st_size, 1))))
+
+
+def flip_bits(path: Path, rng: np.random.Generator) -> None:
+    data = bytearray(path.read_bytes())
+    for _ in range(int(rng.integers(1, 9)) if data else 0):
+        # the first bytes are headers, which is where damage does most
+        end = min(len(data), 600) if rng.random() < 0.7 else len(data)
+        data[int(rng.integers(end))] ^= 1 << int(rng.integers(8))
+    path.write_bytes(data)
+
+
+def overwrite_numbers(path: Path, rng: np.random.Generator) -> None:
+    """Absurd sizes in a header: eight bytes that count something are made huge or negative."""
+    data = bytearray(path.read_bytes())
+    if len(data) >= 16:
+        place = int(rng.integers(0, min(len(data), 600) - 8))
+        value = int(rng.choice([2**31 - 1, 2**62, 2**63 - 1, -1, 0, 32767, 2**40]))
+        width = int(rng.choice([2, 4, 8]))
+        data[place : place + width] = (value % 2 ** (8 * width)).to_bytes(width, "little")
+    path.write_bytes(data)
+
+
+def insert_noise(path: Path, rng: np.random.Generator) -> None:
+    data = path.read_bytes()
+    place = int(rng.integers(0, len(data) + 1))
+    path.write_bytes(data[:place] + rng.bytes(int(rng.integers(1, 200))) + data[place:])
+
+
+def replace_content(path: Path, rng: np.random.Generator) -> None:
+    contents = [
+        b"",
+        b"\x00" * 4096,
+        b"something else\n" * 50,
+        b"\x89HDF\r\n\x1a\n" + rng.bytes(900),
+    ]
+    contents += [b"PK\x03\x04" + rng.bytes(400), b"\x1f\x8b\x08\x00" + rng.bytes(400), b"{}", b"[1"]
+    path.write_bytes(contents[int(rng.integers(len(contents)))])
+
+
+def rename_away(path: Path, rng: np.random.Generator) -> None:
+    path.rename(path.with_name(path.name + ".gone"))
+
+
+def change_text(path: Path, rng: np.random.Generator) -> None:
+    """Wrong columns, rows, numbers, encodings, and names that lead out of the folder."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    words = ["../../../../escape", "/etc/passwd", "nan", "-1", "1e400", "9" * 40, "", "\x00", "é\t"]
+    lines = text.split("\n")
+    row = int(rng.integers(len(lines)))
+    kind = int(rng.integers(4))
+    if kind == 0:
+        lines[row] = words[int(rng.integers(len(words)))]
+    elif kind == 1:
+        lines = lines[:row] + lines[row + 1 :]
+    elif kind == 2:
+        parts = lines[row].replace(",", "\t").split("\t")
+        parts[int(rng.integers(len(parts)))] = words[int(rng.integers(len(words)))]
+        lines[row] = ("," if "," in lines[row] else "\t").join(parts)
+    else:
+        lines = [*lines, *lines]
+    path.write_text("\n".join(lines), encoding="utf-16" if rng.random() < 0.1 else "utf-8")
+
+
+def change_image(path: Path, rng: np.random.Generator) -> None:
+    """An image of another type, order of axes, size, with NaN, or of too many dimensions."""
+    import nibabel as nib
+
+    image = nib.load(path)
+    data = np.asarray(image.dataobj)
+    changes: list[Callable[[np.ndarray], np.ndarray]] = [
+        lambda a: a.astype(np.float64) / 3,
+        lambda a: a.T,
+        lambda a: np.where(rng.random(a.shape) < 0.01, np.nan, a.astype(np.float32)),
+        lambda a: a[..., :1],
+        lambda a: a[:-1],
+        lambda a: np.stack([a, a], axis=-1),
+        lambda a: np.full(a.shape, np.inf, np.float32),
+        lambda a: np.zeros_like(a),
+        lambda a: (a * 1j).astype(np.complex64),
+    ]
+    made = changes[int(rng.integers(len(changes)))](data)
+    nib.save(nib.Nifti1Image(made, image.affine), path)
+
+
+def change_hdf5(path: Path, rng: np.random.Generator) -> None:
+    """An array of another type or order, with NaN, missing, a text, or of absurd size."""
+    import h5py
+
+    names: list[str] = []
+    with h5py.File(path, "r+") as file:
+        file.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) else None)
+        name = names[int(rng.integers(len(names)))]
+        shape = file[name].shape
+        if not shape or np.prod(shape, dtype=float) > 1e7:
+            del file[name]
+            file[name] = np.zeros((3, 2))
+            return
+        values = file[name][()]
+        kind = int(rng.integers(8))
+        del file[name]
+        if kind == 0:
+            file[name] = values.T
+        elif kind == 1:
+            file[name] = np.array([b"text"] * 3)
+        elif kind == 2:
+            file[name] = values[..., None]
+        elif kind == 3:
+            huge = (2**40, *shape[1:])
+            file.create_dataset(
+                name,
+                huge,
+                values.dtype if values.dtype.kind in "iuf" else "f8",
+                chunks=(1, *shape[1:]),
+            )
+        elif kind == 4 and values.dtype.kind in "iuf":
+            file[name] = np.full(shape, np.nan)
+        elif kind == 5 and values.dtype.kind in "iuf":
+            file[name] = values.astype(np.float64) - 1e9
+        elif kind == 6:
+            file.create_group(name)
+
+
+def change_archive(path: Path, rng: np.random.Generator) -> None:
+    """A member of absurd size, a bomb, a name that leads out, objects, or one that is gone."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    names = sorted(members)
+    name = names[int(rng.integers(len(names)))]
+    kind = int(rng.integers(6))
+    if kind == 0:
+        members[name] = _header((2**40, 11), "<f8")
+    elif kind == 1:
+        members[name] = _header((2**28, 11), "<f8") + b"\x00" * (64 << 20)  # deflates to little
+    elif kind == 2:
+        members[f"../../../escape-{name}"] = members.pop(name)
+    elif kind == 3:
+        buffer = io.BytesIO()
+        np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+        members[name] = buffer.getvalue()
+    elif kind == 4:
+        members[name] = _header((-5, 11), "<f8")
+    else:
+        del members[name]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, data in members.items():
+            archive.writestr(member, data)
+
+
+def _header(shape: tuple[int, ...], dtype: str) -> bytes:
+    text = repr({"descr": dtype, "fortran_order": False, "shape": shape})
+    padded = text.ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(padded).to_bytes(2, "little") + padded.encode()
+
+
+def change_tar(path: Path, rng: np.random.Generator) -> None:
+    """Members that lead out, links, and arrays of another kind."""
+    import tarfile
+
+    with tarfile.open(path, "a") as archive:
+        member = tarfile.TarInfo("../../../escape.behav.npy")
+        kind = int(rng.integers(4))
+        if kind == 0:
+            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(member)
+        else:
+            arrays = [np.full((1, 17), np.nan), np.ones((1, 3)), np.array([["x"] * 17])]
+            buffer = io.BytesIO()
+            np.save(buffer, arrays[kind - 1])
+            member.size = buffer.tell()
+            buffer.seek(0)
+            archive.addfile(member, buffer)
+
+
+GENERAL = (truncate, flip_bits, overwrite_numbers, insert_noise, replace_content, rename_away)
+SPECIAL: dict[str, Callable[[Path, np.random.Generator], None]] = {
+    ".nii.gz": change_image,
+    ".nii": change_image,
+    ".hdf5": change_hdf5,
+    ".h5": change_hdf5,
+    ".npz": change_archive,
+    ".tar": change_tar,
+    ".tsv": change_text,
+    ".csv": change_text,
+    ".txt": change_text,
+    ".json": change_text,
+    ".gii": change_text,
+}
+
+
+def damage(root: Path, rng: np.random.Generator) -> list[str]:
+    """Damage one to three files; returns what was done."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    # small tables and headers as often as the many images
+    kinds = sorted({"".join(path.suffixes[-2:]) for path in files})
+    done = []
+    for _ in range(int(rng.integers(1, 4))):
+        kind = kinds[int(rng.integers(len(kinds)))]
+        some = [p for p in files if "".join(p.suffixes[-2:]) == kind and p.is_file()]
+        if not some:
+            continue
+        path = some[int(rng.integers(len(some)))]
+        special = next((f for end, f in SPECIAL.items() if path.name.endswith(end)), None)
+        if path.name.endswith(".dtseries.nii"):
+            special = None
+        function = GENERAL[int(rng.integers(len(GENERAL)))]
+        if special is not None and rng.random() < 0.5:
+            function = special
+        try:
+            function(path, rng)
+        except Exception as error:  # noqa: BLE001  (already damaged beyond this damage)
+            done.append(f"{function.__name__} failed on {path.name}: {error}")
+            continue
+        done.append(f"{function.__name__} {path.relative_to(root)}")
+    return done
+
+
+# ---------------------------------------------------------------- the run
+
+
+def prepare(command: str, source: str, store: str, options: Options) -> str:
+    """What it came to: "stored", "refused: SENTENCE", or "traceback: TRACEBACK"."""
+    from importlib import import_module
+
+    from mindvis.errors import MindVisError
+
+    function = getattr(import_module(f"preprocessing.{command}"), f"prepare_{command}")
+    try:
+        function(source=source, store=store, **options)
+    except MindVisError as error:
+        sentence = str(error)
+        said = sentence.replace(source, "SOURCE")
+        return f"refused: {said}" if said.endswith(".") else f"traceback: no sentence: {said}"
+    except Exception:  # noqa: BLE001  (which is what is looked for)
+        return f"traceback: {traceback.format_exc()}"
+    return "stored"
+
+
+def child(
+    tasks: "mp.Queue[tuple[str, str, str, Options] | None]", results: "mp.Queue[str]"
+) -> None:
+    """Prepare what comes, in a process whose memory is limited."""
+    import joblib  # noqa: F401
+    import nibabel  # noqa: F401
+    import nilearn.signal  # noqa: F401
+    import scipy.io  # noqa: F401
+
+    from preprocessing import (  # noqa: F401
+        bids,
+        bold5000,
+        god,
+        haxby,
+        hcp,
+        miyawaki,
+        nsd,
+        things,
+    )
+
+    sys.stdout = sys.stderr = io.StringIO()
+    warnings.simplefilter("ignore")
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    results.put("ready")
+    while (task := tasks.get()) is not None:
+        results.put(prepare(*task))
+
+
+class Worker:
+    """A child that is started again when it dies or hangs."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        context = mp.get_context("spawn")
+        self.tasks, self.results = context.Queue(), context.Queue()
+        self.process = context.Process(target=child, args=(self.tasks, self.results), daemon=True)
+        self.process.start()
+        self.results.get(timeout=300)
+
+    def run(self, task: tuple[str, str, str, Options]) -> str:
+        self.tasks.put(task)
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            try:
+                return self.results.get(timeout=0.5)
+            except Exception:  # noqa: BLE001  (nothing yet)
+                if not self.process.is_alive():
+                    code = self.process.exitcode
+                    self.start()
+                    return f"died with exit code {code}"
+        self.process.kill()
+        self.process.join()
+        self.start()
+        return f"no end after {SECONDS} s"
+
+    def close(self) -> None:
+        self.tasks.put(None)
+        self.process.join(10)
+
+
+def run_format(
+    name: str, count: int, seed: int, worker: Worker, limit: float = float("inf")
+) -> dict[str, object]:
+    """Fuzz one format; the counts of each end, and the findings."""
+    make, command, below, options = FORMATS[name]
+    ends: Counter[str] = Counter()
+    findings, said = [], list[str]()
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as space:
+        whole = Path(space) / "whole"
+        make(whole)
+        for number in range(count):
+            if time.monotonic() - start > limit:
+                break
+            rng = np.random.default_rng([seed, sorted(FORMATS).index(name), number])
+            nest = Path(space) / "nest"
+            source, out = nest / "a" / "b" / "source", nest / "a" / "b" / "out"
+            shutil.copytree(whole, source)
+            out.mkdir()
+            done = damage(source, rng)
+            before = {path for path in nest.rglob("*") if out not in path.parents}
+            task = (command, str(source / below), str(out / "s.h5"), options)
+            end = worker.run(task)
+            after = {path for path in nest.rglob("*") if out not in path.parents}
+            strange = [
+                path.name for path in out.iterdir() if not path.name.startswith(("s.h5", ".s.h5"))
+            ]
+            if after != before or strange:
+                end = f"wrote {sorted(map(str, after - before))[:3]} {strange[:3]}"
+            ends[end.split(":")[0]] += 1
+            if end.startswith("refused") and len(said) < SAMPLE:
+                said.append(end)
+            if end.split(":")[0] not in {"stored", "refused"}:
+                findings.append({"number": number, "damage": done, "end": end[-2000:]})
+            shutil.rmtree(nest)
+    return {
+        "inputs": sum(ends.values()),
+        "ends": dict(ends),
+        "seconds": round(time.monotonic() - start, 1),
+        "findings": findings,
+        "sentences": said,
+    }
+
+
+def main() -> int:
+    """Run all formats and write what was found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=2000, help="inputs of each format")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--formats", default=",".join(FORMATS))
+    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds a format")
+    parser.add_argument("--output", type=Path, default=Path("runs/fuzz.json"))
+    arguments = parser.parse_args()
+    worker, report = Worker(), {}
+    for name in arguments.formats.split(","):
+        report[name] = run_format(name, arguments.count, arguments.seed, worker, arguments.limit)
+        found = len(report[name]["findings"])
+        print(f"{name}: {report[name]['inputs']} inputs, {report[name]['ends']}, {found} findings")
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+    worker.close()
+    return int(any(entry["findings"] for entry in report.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
