@@ -93,6 +93,10 @@ COMMANDS: dict[str, Command] = {
         "mindvis.reproduce.command:reproduce",
         positional=("name",),
     ),
+    "prefetch": Command(
+        "get the weights that metrics need, or say which are missing",
+        "mindvis.metrics.prefetch:prefetch",
+    ),
     "demo": Command("simulate, train, decode and evaluate, start to report", "mindvis.demo:demo"),
 }
 
