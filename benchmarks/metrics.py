@@ -6,6 +6,7 @@ Both score the same probabilities on one core. The check beside the speed is the
 in units of the loop's own standard error, which the exact value does not have.
 """
 
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
@@ -71,6 +72,18 @@ def measure(fast: bool = False) -> dict[str, Any]:
         "standard_error_of_one_picture": float(error.max()),
         "standard_error_of_the_mean": float(np.sqrt((error**2).sum()) / images),
     }
+
+
+def describe(content: Mapping[str, Any]) -> str:
+    """The result in words: the ratio, and the error that the loop has and the formula has not."""
+    return (
+        f"{content['images']} pictures, {content['n_way']} of {content['classes']} classes: exact "
+        f"{content['exact_ms']:.2f} ms (goal {content['goal_ms']:g}), a loop of "
+        f"{content['trials']} draws {content['loop_s']:.2f} s: ratio {content['ratio']:.0f}; "
+        f"standard error of the loop up to {content['standard_error_of_one_picture']:.4f} a "
+        f"picture, {content['standard_error_of_the_mean']:.5f} of the mean; exact "
+        f"{content['mean_exact']:.5f}, loop {content['mean_loop']:.5f}"
+    )
 
 
 def _loop(

@@ -1,7 +1,8 @@
 """Run benchmarks by name: `python -m benchmarks.run mae finetune [--fast] [--output DIR]`.
 
-Each is a module of this folder with `measure(fast) -> dict`; `--fast` is the same work at toy size,
-to test that it runs. Results are JSON with machine, versions and commit.
+Each is a module of this folder with `measure(fast) -> dict`, and perhaps `describe(result)` in
+words; `--fast` is the same work at toy size, to test that it runs. Results are JSON with machine,
+versions and commit.
 """
 
 import argparse
@@ -30,9 +31,11 @@ def main(args: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(names())}")
     for name in options.names or names():
-        content = import_module(f"benchmarks.{name}").measure(options.fast)
+        module = import_module(f"benchmarks.{name}")
+        content = module.measure(options.fast)
         path = write_report(name, {"fast": options.fast, **content}, options.output)
-        sys.stdout.write(f"{path}\n")
+        words = f"{module.describe(content)}\n" if hasattr(module, "describe") else ""
+        sys.stdout.write(f"{words}{path}\n")
     return 0
 
 

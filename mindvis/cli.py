@@ -117,6 +117,10 @@ COMMANDS: dict[str, Command] = {
         "mindvis.decoding.checkpoints:export_checkpoint",
         positional=("directory",),
     ),
+    "prefetch": Command(
+        "get the weights that metrics need, or say which are missing",
+        "mindvis.metrics.prefetch:prefetch",
+    ),
     "demo": Command("simulate, train, decode and evaluate, start to report", "mindvis.demo:demo"),
 }
 

@@ -25,6 +25,8 @@ from mindvis.metrics.functional import n_way_table
 from mindvis.metrics.nearest import thumbnails
 from mindvis.metrics.protocols import metrics_of
 from mindvis.metrics.report import Page, render_report
+from mindvis.metrics.sets import set_entries
+from mindvis.metrics.suite import Requested, Suite
 from mindvis.metrics.summary import Settings
 from mindvis.metrics.table import text_table
 
@@ -44,6 +46,8 @@ def evaluate(
     permutations: int = 10_000,
     ridge: bool = True,
     generator: str | None = None,
+    protocols: list[Requested] | None = None,
+    weights: str | None = None,
     batch_size: int = 64,
     seed: int = 0,
     device: str = "cpu",
@@ -60,7 +64,8 @@ def evaluate(
         names: CSV file that says which belong together, by the columns sample and truth; also
             subject, draw, label, category, seen. Without it, files of the same name do.
         output: Folder of the three files; by default that of the decoded pictures.
-        judge: Folder of a `transformers` image classifier, or of the run that trained it.
+        judge: Folder of a `transformers` image classifier, or of the run that trained it; its name
+            in the Hugging Face cache; or vit-h-14, which is MinD-Vis' judge (by torchvision).
         store: The VoxelStore of the ridge baseline; by default the one that was decoded.
         runs: Run folders whose training curves the report shows.
         n_way: Candidates of an n-way question, the right one included.
@@ -70,6 +75,9 @@ def evaluate(
         ridge: Whether to fit the ridge baseline.
         generator: Pictures that the generator was trained on (a folder, an .npz file or a store):
             results are given for test pictures among them, and for the others.
+        protocols: Of other systems, in addition; their networks are those of `mindvis prefetch`,
+            and scores whose weights are missing are null.
+        weights: Folder of such weights, to look in before the caches.
         batch_size: Pictures that the judge sees at once.
         seed: Of the bootstrap, the permutations and the report's random rows.
         device: Where the judge runs.
@@ -88,6 +96,7 @@ def evaluate(
     loaded = Judge.load(judge, device) if judge is not None else None
     if loaded is not None:
         n_way_table(len(loaded.labels), n_way, top_k)  # refuses an impossible question at once
+    suite = Suite.load(protocols or [], weights, device)
     opened, reason = _open_store(store, predictions)
     options = Options(
         judge=loaded,
@@ -101,6 +110,7 @@ def evaluate(
         batch_size=batch_size,
         ridge=ridge,
         generator=_generator_thumbnails(generator),
+        suite=suite,
     )
     with opened or nullcontext():
         results = [score_subject(subject, options) for subject in predictions.subjects]
@@ -109,8 +119,13 @@ def evaluate(
         with _decoded_store(predictions, opened) as decoded:
             leakage = check_leakage(lineage, decoded, shown)
     settings = Settings(bootstrap, permutations, seed)
-    metrics = metrics_of(n_way, top_k, None if loaded is None else loaded.digest)
+    digest = None if loaded is None else loaded.digest
+    fewest = min(len(subject.stimuli) for subject in predictions.subjects)
+    metrics = (*metrics_of(n_way, top_k, digest), *suite.metrics(fewest))
     content = compose(predictions.config, results, options, settings, metrics, leakage)
+    content["sets"] = set_entries(
+        suite.protocols, [(r.decoded, r.truths) for r in results], weights
+    )
     folder = Path(output) if output is not None else predictions.directory
     write_samples(folder / "per_sample.csv", results, metrics)
     write_dictionary(folder / "per_sample.json", metrics)

@@ -41,8 +41,13 @@ def read_foreign(
     found = {kind: _list(Path(folder), kind) for kind, folder in _folders(images, truth).items()}
     table = _match(found, Path(images)) if names is None else _read_table(Path(names))
     where = str(names if names is not None else images)
-    for column, kind in (("sample", "decoded"), ("truth", "true")):
-        table[f"{column}_file"] = _resolve(table[column], found[kind], where, column)
+    samples = _resolve(table["sample"], found["decoded"], where, "sample")
+    truths = _resolve(table["truth"], found["true"], where, "truth")
+    table = table.assign(
+        file=[path for _, path in samples],
+        stimulus=[stimulus for stimulus, _ in truths],
+        seen_file=[path for _, path in truths],
+    )
     table = _complete(table, where)
     subjects = tuple(
         _subject(str(name), rows, where) for name, rows in table.groupby("subject", sort=True)
@@ -132,11 +137,6 @@ def _resolve(
 
 def _complete(table: pd.DataFrame, where: str) -> pd.DataFrame:
     """Every column, with what its absence means."""
-    table = table.assign(
-        stimulus=[stimulus for stimulus, _ in table["truth_file"]],
-        file=[path for _, path in table["sample_file"]],
-        seen_file=[path for _, path in table["truth_file"]],
-    )
     table["subject"] = table["subject"].str.strip() if "subject" in table else "subject"
     for name in ("label", "category", "seen"):
         table[name] = table[name].str.strip() if name in table else ""

@@ -1,7 +1,7 @@
 """Scores of one subject's decoded pictures and of the controls that paint pictures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,15 @@ from mindvis.decoding.retrieval import TrainingPictures
 from mindvis.metrics.features import Judge
 from mindvis.metrics.functional import target_rank
 from mindvis.metrics.nearest import NEAR_DUPLICATE, near_duplicates
-from mindvis.metrics.pairing import Floats, Truths, fit_size, own_scores, score_pairs
+from mindvis.metrics.pairing import (
+    Floats,
+    Truths,
+    consistency_pairs,
+    fit_size,
+    own_scores,
+    score_pairs,
+)
+from mindvis.metrics.suite import Suite
 from mindvis.metrics.summary import (
     FIRST_STAGE,
     NEAREST_BRAIN,
@@ -45,6 +53,7 @@ class Options:
         batch_size: Pictures that the judge sees at once.
         ridge: Whether to fit the ridge baseline.
         generator: Thumbnails of the generator's training set; None where it is not known.
+        suite: Further protocols.
     """
 
     judge: Judge | None
@@ -58,6 +67,7 @@ class Options:
     batch_size: int
     ridge: bool = True
     generator: NDArray[np.float32] | None = None
+    suite: Suite = field(default_factory=Suite)
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,8 @@ def score_subject(pictures: SubjectPictures, options: Options) -> SubjectResult:
     shown = fit_size(originals, height, width)
     truths, judged = _truths(shown, originals, pictures, options)
     probabilities = _probabilities(decoded, options)
-    tables = score_pairs(decoded, truths, probabilities, options.n_way, options.top_k)
+    tables = _tables(decoded, truths, probabilities, options)
+    alike = consistency_pairs(decoded)
     controls = Controls(pictures, decoded, truths, options)
     controls.score()
     notes = controls.notes
@@ -95,8 +106,9 @@ def score_subject(pictures: SubjectPictures, options: Options) -> SubjectResult:
         subject=pictures.subject,
         stimuli=pictures.stimuli,
         seen=pictures.seen,
-        draws={name: own_scores(table) for name, table in tables.items()},
-        pairs={name: table.mean(-1) for name, table in tables.items()},
+        draws={name: own_scores(table) for name, table in tables.items()}
+        | {name: _every_draw(table, decoded.shape[1]) for name, table in alike.items()},
+        pairs={name: table.mean(-1) for name, table in tables.items()} | alike,
         controls=controls.found,
         ceilings=controls.ceilings,
         flags=controls.flags,
@@ -108,18 +120,31 @@ def score_subject(pictures: SubjectPictures, options: Options) -> SubjectResult:
     )
 
 
+def _tables(
+    pictures: Bytes, truths: Truths, probabilities: Tensor | None, options: Options
+) -> dict[str, Floats]:
+    """Every picture with every truth by every protocol: (rows, columns, draws)."""
+    tables = score_pairs(pictures, truths, probabilities, options.n_way, options.top_k)
+    return tables | options.suite.tables(pictures, truths.originals or list(truths.pictures))
+
+
+def _every_draw(pairs: Floats, draws: int) -> Floats:
+    """The score of a stimulus, for each of its draws: (stimuli, draws)."""
+    return np.repeat(pairs.diagonal()[:, None], draws, axis=1)
+
+
 def _truths(
     shown: Bytes, originals: Sequence[Bytes], pictures: SubjectPictures, options: Options
 ) -> tuple[Truths, dict[str, Any]]:
     """True pictures with the classes that n-way accuracy asks for, and how well the judge knows."""
     if options.judge is None:
-        return Truths(shown), {}
+        return Truths(shown, originals=originals), {}
     pseudo = options.judge.probabilities(originals, options.batch_size).argmax(-1)
     labels = options.judge.class_numbers(pictures.labels)
     known = labels >= 0
     right = (pseudo == labels)[known].tolist()
     names = np.array(pictures.stimuli)[known.numpy()].tolist()
-    return Truths(shown, pseudo, labels if known.any() else None), {
+    return Truths(shown, pseudo, labels if known.any() else None, originals), {
         "judge_right": dict(zip(names, right, strict=True))
     }
 
@@ -230,9 +255,7 @@ class Controls:
     def _tables(self, painted: Bytes) -> dict[str, Floats]:
         """Every picture (columns, draws, H, W, 3) with every truth: (rows, columns, draws)."""
         probabilities = _probabilities(painted, self.options)
-        return score_pairs(
-            painted, self.truths, probabilities, self.options.n_way, self.options.top_k
-        )
+        return _tables(painted, self.truths, probabilities, self.options)
 
     def _own(self, painted: Bytes) -> dict[str, Floats]:
         """Scores of pictures (stimuli, draws, H, W, 3) with their own truths: (stimuli,)."""

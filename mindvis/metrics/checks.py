@@ -113,8 +113,9 @@ def _above(entries: Mapping[str, Any], metric: Metric) -> bool | None:
     interval = entries[metric.name]["ci95"]
     if metric.chance is None or interval is None:
         return None
-    low, high = interval
-    return bool(low > metric.chance if metric.better == "higher" else high < metric.chance)
+    # a mean of values at chance may miss it by rounding
+    gains = [metric.sign * (end - metric.chance) for end in interval]
+    return bool(min(gains) > 1e-9)
 
 
 def _interval(

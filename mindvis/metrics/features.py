@@ -1,7 +1,7 @@
 """Judges: image classifiers from a local folder that say what a picture shows."""
 
-import hashlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +15,21 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mindvis.errors import CheckpointError
-from mindvis.files import sha256
+from mindvis.metrics import swag
+from mindvis.metrics.digests import folder_digest
+from mindvis.metrics.weights import in_hub_cache
 
 CLASSIFIER_CONFIG = "config.json"
 PROCESSOR_CONFIG = "preprocessor_config.json"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def find_classifier(directory: str | os.PathLike[str]) -> Path:
     """The folder that holds the classifier: the one given, or its `model/`.
 
     Args:
-        directory: A folder of `save_pretrained`, or a run folder of `mindvis fit`.
+        directory: A folder of `save_pretrained`, a run folder of `mindvis fit`, or the name of a
+            repository (owner/name) in the Hugging Face cache.
 
     Returns:
         The folder with `config.json`.
@@ -34,6 +38,8 @@ def find_classifier(directory: str | os.PathLike[str]) -> Path:
         CheckpointError: Where neither holds a whole classifier.
     """
     root = Path(directory)
+    if not root.exists() and HUB_NAME.fullmatch(str(directory)):
+        root = in_hub_cache(str(directory)) or root
     for folder in (root, root / "model"):
         if (folder / CLASSIFIER_CONFIG).is_file():
             break
@@ -53,15 +59,6 @@ def find_classifier(directory: str | os.PathLike[str]) -> Path:
             "save it again with save_pretrained",
         )
     return folder
-
-
-def weights_digest(folder: Path) -> str:
-    """SHA-256 over the weight files of a folder: of the file itself where there is one."""
-    files = sorted(folder.glob("*.safetensors"))
-    if len(files) == 1:
-        return sha256(files[0])
-    lines = "".join(f"{sha256(file)}  {file.name}\n" for file in files)
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 @dataclass
@@ -84,15 +81,18 @@ class Judge:
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], device: str = "cpu") -> "Judge":
-        """Any `transformers` image classifier from a local folder, read from safetensors alone.
+        """Any `transformers` image classifier from this machine, read from safetensors alone.
 
         Args:
-            directory: A folder of `save_pretrained`, or a run folder of `mindvis fit`.
+            directory: See `find_classifier`; "vit-h-14" is MinD-Vis' judge, by torchvision.
             device: Where it runs.
 
         Raises:
             CheckpointError: Where the folder holds no such classifier.
         """
+        if str(directory) == swag.NAME:
+            network, preparation, classes, digest = swag.load_swag()
+            return cls(network.to(device).eval(), preparation, classes, digest, swag.NAME)
         folder = find_classifier(directory)
         try:
             model, processor = _read(folder)
@@ -105,7 +105,7 @@ class Judge:
             ) from error
         run = Path(directory).resolve()
         title = run.parent.name if run.name == "model" else run.name
-        return cls(model.to(device).eval(), processor, tuple(names), weights_digest(folder), title)
+        return cls(model.to(device).eval(), processor, tuple(names), folder_digest(folder), title)
 
     @torch.inference_mode()
     def probabilities(

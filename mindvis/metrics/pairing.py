@@ -16,12 +16,14 @@ from tqdm import tqdm
 
 from mindvis.metrics import functional as M
 from mindvis.metrics.protocols import (
+    CONSISTENCY,
     MSE,
     N_WAY,
     N_WAY_TRUE_LABEL,
     PIXEL_CORRELATION,
     SSIM,
     TWO_WAY,
+    WITHIN,
 )
 
 Floats = NDArray[np.float64]
@@ -37,11 +39,13 @@ class Truths:
         pseudo: int64 (truths,): the judge's first choice for each; None without a judge.
         labels: int64 (truths,): the judge's number of the true label, -1 where it has none; None
             without a judge.
+        originals: The pictures before they were brought to one size; None where they are not kept.
     """
 
     pictures: NDArray[np.uint8]
     pseudo: Tensor | None = None
     labels: Tensor | None = None
+    originals: Sequence[NDArray[np.uint8]] | None = None
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -139,3 +143,24 @@ def _judged(probabilities: Tensor, truths: Truths, n_way: int, top_k: int) -> di
 def own_scores(table: Floats) -> Floats:
     """Scores of the pictures with their own truths: (rows, draws) of (rows, rows, draws)."""
     return np.moveaxis(np.diagonal(table, axis1=0, axis2=1), -1, 0)
+
+
+def consistency_pairs(pictures: NDArray[np.uint8]) -> dict[str, Floats]:
+    """How alike the draws of every two stimuli are.
+
+    Args:
+        pictures: uint8 (stimuli, draws, height, width, 3).
+
+    Returns:
+        For each metric of the protocol float64 (stimuli, stimuli); empty for a single stimulus or
+        a single draw.
+    """
+    stimuli, draws = pictures.shape[:2]
+    if min(stimuli, draws) < 2:
+        return {}
+    images = M.unit_range(torch.from_numpy(pictures.reshape(-1, *pictures.shape[2:])))
+    likeness = M.pixel_correlation_matrix(images, images).reshape(stimuli, draws, stimuli, draws)
+    return {
+        WITHIN: M.draw_similarity(likeness).numpy(),
+        CONSISTENCY: M.consistency(likeness).numpy(),
+    }

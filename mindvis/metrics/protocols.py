@@ -43,6 +43,25 @@ PROTOCOLS = {
     "mse": "mean squared error of pictures in [0, 1]",
     "mindvis-pairwise": "share of the other stimuli that a decoded picture resembles less than its "
     "own; ties count one half",
+    "consistency": "pixel correlation of different draws of one stimulus; or that less the "
+    "correlation with draws of other stimuli",
+    "nsd8-braindiffuser": "pictures resized as bytes by Pillow; PixCorr and SSIM (grey, Gaussian "
+    "windows of sigma 1.5) at 425 pixels, bicubic; features at 224 pixels, bilinear: AlexNet "
+    "features.4 and .11, Inception-v3 avgpool, CLIP ViT-L/14 embedding (transformers): two-way "
+    "identification by correlation, a tie one half; EfficientNet-B1 (V1 weights) and SwAV "
+    "ResNet-50 avgpool: correlation distance",
+    "nsd8-mindeye": "pictures resized as floats to 256 pixels, then without crop to 425 (PixCorr, "
+    "SSIM), 256 (AlexNet), 342 (Inception), 224 (CLIP, SwAV), 255 (EfficientNet-B1, V2 weights), "
+    "bilinear without antialiasing; otherwise as nsd8-braindiffuser; published on 982 stimuli",
+    "nsd8-mindeye2": "nsd8-mindeye, published on 1000 stimuli and, where called enhanced, on .75 "
+    "of the decoded picture plus .25 of a blurry one",
+    "retrieval-300": "top-1 retrieval among 300 stimuli, exact over all sets of candidates, by "
+    "cosine of CLIP ViT-L/14 embeddings of decoded and true pictures; forward: the truth is "
+    "sought, backward: the decoded picture is",
+    "fid-2048": "Frechet distance of 2048 features of FID's Inception network (torchmetrics, "
+    "weights of torch-fidelity), decoded against true pictures, mean over draws; biased by n",
+    "kid": "squared maximum mean discrepancy of the same features, cubic kernel (torchmetrics), "
+    "mean over draws; unbiased",
 }
 
 N_WAY = "n_way"
@@ -50,6 +69,8 @@ N_WAY_TRUE_LABEL = "n_way_true_label"
 PIXEL_CORRELATION = "pixel_correlation"
 SSIM = "ssim"
 MSE = "mse"
+CONSISTENCY = "consistency"
+WITHIN = "consistency_within"
 TWO_WAY = {
     PIXEL_CORRELATION: "two_way_pixel_correlation",
     SSIM: "two_way_ssim",
@@ -70,6 +91,7 @@ class Metric:
             pictures, and the shuffled control says it.
         judged: Whether it needs a judge.
         weights: SHA-256 of each network that it reads.
+        reason: Why it cannot be computed; empty where it can.
     """
 
     name: str
@@ -79,6 +101,7 @@ class Metric:
     chance: float | None = None
     judged: bool = False
     weights: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
 
     @property
     def sign(self) -> float:
@@ -115,4 +138,6 @@ def metrics_of(n_way: int = 50, top_k: int = 1, judge: str | None = None) -> tup
         Metric(TWO_WAY[PIXEL_CORRELATION], "2-way, correlation", "mindvis-pairwise", chance=0.5),
         Metric(TWO_WAY[SSIM], "2-way, SSIM", "mindvis-pairwise", chance=0.5),
         Metric(TWO_WAY[MSE], "2-way, MSE", "mindvis-pairwise", chance=0.5),
+        Metric(WITHIN, "Draws alike, within a stimulus", "consistency"),
+        Metric(CONSISTENCY, "Draws alike, within minus between", "consistency", chance=0.0),
     )

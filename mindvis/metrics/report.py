@@ -212,8 +212,8 @@ def make_cards(galleries: Sequence[Gallery]) -> list[Card]:
     entries = [(gallery, i) for gallery in galleries for i in range(len(gallery.stimuli))]
     cards: list[Card] = []
     for gallery, i in tqdm(entries, "report", delay=2, leave=False):
-        first = cards[-1].first + 1 + len(cards[-1].pictures) if cards else 0
-        cards.append(_card(gallery, i, step, first))
+        place = cards[-1].first + 1 + len(cards[-1].pictures) if cards else 0
+        cards.append(_card(gallery, i, step, place))
     return cards
 
 

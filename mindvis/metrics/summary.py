@@ -193,13 +193,18 @@ def _metric_entry(
         "weights": dict(metric.weights),
     }
     if not any(metric.name in scores.draws for scores, _ in chosen):
-        reason = missing if metric.judged and missing else "not computed for these pictures"
+        reason = metric.reason or (missing if metric.judged else "")
+        reason = reason or "not computed for these pictures"
         return {"value": None, "ci95": None, "n": 0, "p": None, "reason": reason, **facts}
     names, values = _values(
         chosen, lambda s: s.draws[metric.name].mean(1) if metric.name in s.draws else None
     )
     entry = _interval(values, settings, metric.name)
-    return {**entry, "p": _p_value(chosen, names, metric, settings), **facts}
+    p = _p_value(chosen, names, metric, settings)
+    if p is None:
+        only_one = "one stimulus has nothing to be exchanged with"
+        entry["p_reason"] = only_one if len(names) < 2 else "only true pairs were compared"
+    return {**entry, "p": p, **facts}
 
 
 def _p_value(

@@ -10,7 +10,7 @@ NOTHING = "–"  # noqa: RUF001 - an en dash, the sign for "no value" in tables
 
 def is_share(metric: str) -> bool:
     """Whether a metric is a share of answers, shown in per cent."""
-    return metric.startswith(("n_way", "two_way"))
+    return any(part in metric for part in ("n_way", "two_way", "retrieval"))
 
 
 def number(metric: str, value: float | None) -> str:

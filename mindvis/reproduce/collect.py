@@ -141,7 +141,7 @@ def subject_table(content: Mapping[str, Any]) -> str:
 
 
 def run_table(content: Mapping[str, Any]) -> str:
-    """One row for each run: its headline, and what its first line says."""
+    """One row for each run, its headline and its verdict; then the whole first line of each."""
     rows = [["run", "headline", "value", "95 % interval", "chance", "p", "verdict"]]
     for name, run in content["runs"].items():
         metric = run["headline"]
@@ -156,7 +156,8 @@ def run_table(content: Mapping[str, Any]) -> str:
                 interval(metric, entry["ci95"]),
                 number(metric, entry["chance"]),
                 p_value(entry["p"]),
-                run["first_line"],
+                run["first_line"].split(":")[0],
             ]
         )
-    return grid(rows)
+    reasons = [f"{name}: {run['first_line']}" for name, run in content["runs"].items()]
+    return "\n".join([grid(rows), "", *reasons])

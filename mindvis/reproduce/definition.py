@@ -234,7 +234,7 @@ def expand(benchmark: Benchmark, root: Path, inputs: Mapping[str, str]) -> list[
     for subject in benchmark.subjects:
         for seed in benchmark.seeds:
             folder = root / subject / f"seed{seed}"
-            values = {"configs": config_folder(), "root": root, "run": folder}
+            values: dict[str, Any] = {"configs": config_folder(), "root": root, "run": folder}
             values |= {"subject": subject, "seed": seed, **inputs}
             tasks = tuple(_task(step, values) for step in benchmark.steps)
             runs.append(Run(subject, seed, folder, tasks))

@@ -51,7 +51,7 @@ AFTER = {"shared": "afterok", "runs": "afterany", "collect": ""}
 
 def plan(count: int, shared: bool) -> list[tuple[str, list[str]]]:
     """Jobs in order, with the options of sbatch."""
-    jobs = [("shared", [])] if shared else []
+    jobs: list[tuple[str, list[str]]] = [("shared", [])] if shared else []
     return [*jobs, ("runs", [f"--array=0-{count - 1}"]), ("collect", ["--gres=none"])]
 
 

@@ -87,12 +87,13 @@ def content(perfect):
 def test_perfect_pictures_score_perfectly(content):
     assert content["stimuli"] == 12
     for name, entry in content["metrics"].items():
-        if name == "n_way_true_label":
+        if name in ("n_way_true_label", "consistency"):  # labels are the judge's to know
             continue
         expected = 0.0 if name == "mse" else 1.0
         assert entry["value"] == pytest.approx(expected), name
         assert entry["n"] == 12
         assert entry["p"] == 1 / 200
+    assert 0.5 < content["metrics"]["consistency"]["value"] < 1.5
     assert content["headline"] == "n_way"
     assert content["metrics"]["n_way"]["chance"] == 0.25
 

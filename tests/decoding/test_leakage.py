@@ -8,12 +8,15 @@ import pytest
 import yaml
 from lightning.pytorch.callbacks import EarlyStopping
 
+from mindvis.cli import main
 from mindvis.data.datamodule import PairData, ResponseData
 from mindvis.data.store import VoxelStore
 from mindvis.decoding.leakage import check_leakage, find_lineage
+from mindvis.files import write_json
 from mindvis.metrics.verdict import first_line
 from mindvis.provenance import write_lineage, write_provenance
 from mindvis.tasks.callbacks import lineage_of, selected_on
+from tests.decoding.test_evaluate import write_decoded
 
 
 def lineage(data, callbacks=(), name="diffusion", ancestors=()):
@@ -165,3 +168,21 @@ def test_digests_are_those_of_the_trials(store):
     assert np.isclose(record["val"]["stimuli"] / record["not_test"]["stimuli"], 0.25, atol=0.05)
     assert json.loads(json.dumps(record)) == record
     assert yaml.safe_load(yaml.safe_dump(record)) == record
+
+
+def test_evaluation_leads_with_a_selection_on_test(store, tmp_path, capsys):
+    """Planted: perfect pictures of a model whose epoch was chosen by test scores."""
+    folder = write_decoded(tmp_path / "out", store, lambda truth: truth)
+    stop = [EarlyStopping(monitor="val_loss")]
+    flagged = lineage(ResponseData(str(store), rows="test"), stop, "masked")
+    write_lineage(tmp_path / "run" / "model", **flagged)
+    chosen = lineage(PairData(str(store)), ancestors=[tmp_path / "run"])
+    write_json(folder / "manifest.json", {"lineage": chosen})
+    words = ["evaluate", str(folder), "--bootstrap", "100", "--permutations", "100"]
+    assert main(words) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("DO NOT REPORT: stage masked was selected on test")
+    content = json.loads((folder / "metrics.json").read_text())
+    assert content["selected_on"] == "test"
+    assert content["transductive"] is True
+    assert "DO NOT REPORT" in (folder / "report.html").read_text()

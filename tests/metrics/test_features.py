@@ -1,6 +1,8 @@
 """Judges are read from a folder, prepare pictures as they were trained, and name what they lack."""
 
 import json
+import shutil
+import types
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from mindvis.errors import CheckpointError
 from mindvis.files import sha256
-from mindvis.metrics.features import Judge, weights_digest
+from mindvis.metrics import swag
+from mindvis.metrics.digests import folder_digest
+from mindvis.metrics.features import Judge
 
 LABELS = ["red circle", "blue <square>", "green star", "grey cross", "black heart"]
 
@@ -74,10 +78,10 @@ def test_digest_is_that_of_the_weights(folder, tmp_path):
     weights = load_file(folder / "model.safetensors")
     for part, names in enumerate((list(weights)[:3], list(weights)[3:])):
         save_file({name: weights[name] for name in names}, tmp_path / f"part{part}.safetensors")
-    before = weights_digest(tmp_path)
+    before = folder_digest(tmp_path)
     weights[names[0]] += 1
     save_file({name: weights[name] for name in names}, tmp_path / "part1.safetensors")
-    assert weights_digest(tmp_path) != before
+    assert folder_digest(tmp_path) != before
 
 
 def test_a_run_folder_stands_for_its_model(folder, tmp_path):
@@ -115,3 +119,62 @@ def test_a_judge_without_its_last_layer_is_refused(folder, tmp_path):
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=r"lack 2 of the model's, classifier\.1\.bias"):
         Judge.load(tmp_path)
+
+
+def test_a_judge_is_found_by_its_name_in_the_hub_cache(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--owner--judge" / "snapshots" / ("b" * 40)
+    snapshot.parent.mkdir(parents=True)
+    (tmp_path / "models--owner--judge" / "refs").mkdir()
+    (tmp_path / "models--owner--judge" / "refs" / "main").write_text("b" * 40)
+    shutil.copytree(folder, snapshot)
+    assert Judge.load("owner/judge").labels == tuple(LABELS)
+    with pytest.raises(CheckpointError, match="no judge in owner/other"):
+        Judge.load("owner/other")
+
+
+def test_the_judge_of_mind_vis_asks_for_its_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"vit-h-14 are missing; run `mindvis prefetch"):
+        Judge.load("vit-h-14")
+
+
+def test_the_judge_of_mind_vis_sees_the_middle_at_518_pixels(rng):
+    wide = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    got = swag.Processor()([wide, wide[:, :40]])["pixel_values"]
+    assert got.shape == (2, 3, 518, 518)
+    large = np.asarray(Image.fromarray(wide).resize((777, 518), Image.Resampling.BICUBIC))
+    middle = large[:, 130 : 130 + 518] / 255  # (777 - 518) / 2, rounded to even as torchvision does
+    expected = (middle - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    np.testing.assert_allclose(got[0], expected.transpose(2, 0, 1), atol=1e-5)
+
+
+def test_the_judge_of_mind_vis_answers_like_any_other(monkeypatch, tmp_path, rng):
+    """torchvision's class is planted: the network itself is not what is tested."""
+
+    class Tiny(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = torch.nn.Linear(3, 4)
+
+        def forward(self, pixels):
+            return self.head(pixels.mean((2, 3)))
+
+    torch.manual_seed(0)
+    original = Tiny()
+    torch.save(original.state_dict(), tmp_path / "weights.pth")
+    names = types.SimpleNamespace(meta={"categories": ["a", "b", "c", "d"]})
+    models = types.SimpleNamespace(
+        vit_h_14=lambda weights, image_size: Tiny(),
+        ViT_H_14_Weights=types.SimpleNamespace(IMAGENET1K_SWAG_E2E_V1=names),
+    )
+    monkeypatch.setattr(swag, "import_torchvision", lambda: models)
+    monkeypatch.setattr(swag, "locate", lambda *_: tmp_path / "weights.pth")
+    monkeypatch.setattr(swag, "verify", lambda *_: "ef" * 32)
+    judge = Judge.load("vit-h-14")
+    pictures = rng.integers(0, 256, (3, 9, 9, 3), dtype=np.uint8)
+    pixels = swag.Processor()(list(pictures))["pixel_values"]
+    with torch.no_grad():
+        expected = original(pixels).double().softmax(-1)
+    torch.testing.assert_close(judge.probabilities(pictures), expected)
+    assert (judge.labels, judge.digest) == (("a", "b", "c", "d"), "ef" * 32)

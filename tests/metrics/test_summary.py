@@ -5,11 +5,19 @@ import json
 import numpy as np
 import pytest
 
-from mindvis.metrics.protocols import PROTOCOLS, metrics_of
-from mindvis.metrics.summary import Settings, SubjectScores, by_stimulus, strata, summarise
+from mindvis.metrics.protocols import PROTOCOLS, Metric, metrics_of
+from mindvis.metrics.summary import (
+    Settings,
+    SubjectScores,
+    across_subjects,
+    by_stimulus,
+    strata,
+    summarise,
+)
 
 METRICS = metrics_of(50, 1)
 SETTINGS = Settings(bootstrap=300, permutations=199, seed=4)
+IDEAL = np.array([0.0, 0.1, 0.0, 0.2, 0.0])
 IDS = ("a", "b", "c", "d", "e")
 
 
@@ -90,7 +98,8 @@ def test_metrics_that_were_not_computed_are_null_with_the_reason(rng):
 def test_pairs_that_were_not_compared_have_no_p(rng):
     one = subject(rng)
     one.pairs["mse"][0, 1] = np.nan
-    assert summarise([one], METRICS, SETTINGS)["metrics"]["mse"]["p"] is None
+    entry = summarise([one], METRICS, SETTINGS)["metrics"]["mse"]
+    assert (entry["p"], entry["p_reason"]) == (None, "only true pairs were compared")
 
 
 def test_two_stimuli_have_no_interval_and_say_why(rng):
@@ -112,3 +121,48 @@ def test_a_summary_is_reproducible_and_plain_json(rng):
     one = subject(rng)
     first, second = (summarise([one], METRICS, SETTINGS) for _ in range(2))
     assert json.dumps(first, allow_nan=False) == json.dumps(second, allow_nan=False)
+
+
+def test_a_metric_without_its_weights_has_their_reason_and_those_with_have_the_digest(rng):
+    absent = Metric("clip", "CLIP", "retrieval-300", reason="the weights clip are missing")
+    entry = summarise([subject(rng)], (*METRICS, absent), SETTINGS)["metrics"]["clip"]
+    assert (entry["value"], entry["reason"]) == (None, "the weights clip are missing")
+    judged = metrics_of(50, 1, "ab" * 32)
+    entries = summarise([subject(rng)], judged, SETTINGS)["metrics"]
+    assert entries["n_way"]["weights"] == {"judge": "ab" * 32}
+    assert entries["mse"]["weights"] == {}
+
+
+def test_a_crossed_control_is_its_mean_over_pictures(rng):
+    table = rng.uniform(size=(5, 4))
+    one = subject(rng, controls={"prior": {"mse": table}}, ceilings={"first-stage": {"mse": IDEAL}})
+    found = summarise([one], METRICS, SETTINGS)
+    assert found["controls"]["prior"]["mse"]["value"] == pytest.approx(table.mean())
+    assert found["ceilings"]["first-stage"]["mse"]["value"] == pytest.approx(IDEAL.mean())
+
+
+def test_flags_are_strata_of_their_own(rng):
+    flags = {"near-duplicate": np.array([True, False, False, False, True])}
+    parts = strata([subject(rng, flags=flags, seen=None)], METRICS, SETTINGS)
+    assert {name: part["metrics"]["mse"]["n"] for name, part in parts.items()} == {
+        "near-duplicate": 2,
+        "no-near-duplicate": 3,
+    }
+
+
+def test_subjects_are_counted_not_averaged_away():
+    def part(value, low):
+        entry = {"value": value, "ci95": (low, 1.0), "chance": 0.5, "better": "higher"}
+        nothing = {"value": None, "ci95": None, "chance": None, "better": "lower"}
+        return {"metrics": {"two_way": entry, "mse": nothing}}
+
+    found = across_subjects({"a": part(0.9, 0.8), "b": part(0.6, 0.4)})
+    assert found == {
+        "two_way": {
+            "subjects": 2,
+            "mean": 0.75,
+            "lowest": 0.6,
+            "highest": 0.9,
+            "above_chance": 1,
+        }
+    }

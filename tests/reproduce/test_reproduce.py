@@ -13,6 +13,7 @@ from mindvis.errors import ConfigError, MindVisError
 from mindvis.files import config_folder
 from mindvis.reproduce import command, slurm
 from mindvis.reproduce.definition import expand, load_benchmark, resolve_inputs, shared_tasks
+from tests.test_cli import parse
 
 SHIPPED = sorted(path.stem for path in (config_folder() / "benchmarks").glob("*.yaml"))
 CONFIGS = "-c {configs}/%s.yaml -c {configs}/size/tiny/%s.yaml --data.store {store}"
@@ -132,6 +133,19 @@ def test_options_of_shipped_steps_exist(name, tmp_path, monkeypatch):
             function = cli.load(found.target)
             parser = function_parser(function, "mindvis", found.positional)
             parser.parse_args(spell_out_switches(function, words))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_options_of_shipped_stages_exist(name, tmp_path, monkeypatch):
+    benchmark = load_benchmark(name)
+    given = {key: "x" for key, e in benchmark.inputs.items() if e.get("default") is None}
+    run = expand(benchmark, tmp_path, resolve_inputs(benchmark, given))[-1]
+    for task in run.tasks:
+        if task.words[0] == "fit":
+            config = parse(list(task.words), monkeypatch)
+            assert Path(config.output) == task.makes.parent
+            if "seed" in str(task.makes):
+                assert config.model.init_args.seed == run.seed
 
 
 # -- what is done, and what is not ----------------------------------------------------------------

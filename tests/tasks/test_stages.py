@@ -95,6 +95,15 @@ def test_run_and_checkpoint_record_the_splits(runs):
     assert chain["ancestors"][0]["splits"]["sub-01"]["test"] == recorded["sub-01"]["test"]
 
 
+def test_stopping_by_test_scores_is_recorded_as_selection_on_test(runs, store, tmp_path, fit_words):
+    words = fit_words("adapt", store, runs)
+    words[words.index("--output") + 1] = str(tmp_path / "run")
+    stop = ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val_loss"]
+    assert main([*words, *stop]) == 0
+    assert read_lineage(tmp_path / "run")["selected_on"] == "test"
+    assert read_lineage(runs / "adapt")["selected_on"] == "nothing"
+
+
 def test_preprocessing_of_stage_a_is_used_again(runs):
     config = yaml.safe_load((runs / "finetune" / "config.yaml").read_text())
     assert config["data"]["init_args"]["preprocessing"] == str(runs / "pretrain")
