@@ -9,6 +9,7 @@ import os
 import pickle
 import pickletools
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -55,6 +56,19 @@ _LEFTOVERS: Final = (
     "pytorch_lightning.utilities.parsing.AttributeDict",
     "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
 )
+# What torch's reader raises on bytes that make no sense.
+_DAMAGE: Final = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    EOFError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+)
 
 
 class Inert:
@@ -97,8 +111,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(_STUBS):
             content = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError) as error:
-        raise _damaged(file, " ".join(str(error).split())[:200]) from error
+    except _DAMAGE as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise _damaged(file, f"its content makes no sense, {said}") from error
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused is not None:
