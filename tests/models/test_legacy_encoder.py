@@ -151,6 +151,14 @@ def test_half_precision_becomes_float32(tmp_path, voxels):
     assert close(encoder(voxels).detach(), reference.encode_brain(exact, voxels, legacy.HEADS))
 
 
+def test_weights_stay_in_the_file(file):
+    """Nothing is held twice: ours are the mapped tensors themselves."""
+    mae, checkpoint = load_mindvis_mae(file)
+    ours, theirs = mae.state_dict(), checkpoint.accounts.weights
+    for name, place in brain_table(ours).items():
+        assert ours[name].data_ptr() == theirs[place.name].data_ptr(), name
+
+
 def test_weights_that_share_memory_or_lie_otherwise_are_copied(tmp_path):
     """Tied, cut from one block, transposed: folders of safetensors hold none of these."""
     weights = legacy.mae_weights()

@@ -195,9 +195,10 @@ def _check_records(file: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     pickled = [record for record in records if record.filename.endswith("/data.pkl")]
     if len(pickled) != 1 or any(r.filename.endswith("/constants.pkl") for r in records):
         raise _damaged(file, "it is another kind of archive")
-    packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
-    if packed or sum(record.file_size for record in records) > file.stat().st_size:
+    if sum(record.file_size for record in records) > file.stat().st_size:
         raise _damaged(file, "its records claim more bytes than it has")
+    if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+        raise _damaged(file, "its records are packed")
     if pickled[0].file_size > MOST_PICKLE_BYTES:
         raise _damaged(file, f"its pickle has {pickled[0].file_size} bytes")
     return pickled[0]
