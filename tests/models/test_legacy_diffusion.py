@@ -12,7 +12,7 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from mindvis.errors import CheckpointError
 from mindvis.models.autoencoder import decode_latents, encode_images
 from mindvis.models.conditioning import BrainConditioner
-from mindvis.models.denoiser import build_denoiser, predict_noise
+from mindvis.models.denoiser import build_denoiser, predict_noise, with_pooled_input
 from mindvis.models.encoder import BrainEncoder
 from mindvis.models.layers import sincos_positions
 from mindvis.models.legacy import load_mindvis_encoder, load_mindvis_ldm
@@ -220,6 +220,10 @@ def change(**params):
         (legacy.ldm_config(context_dim=32), "context_dim 24, its configuration says 32"),
         (change(linear_end=0.02), "betas in .* are not linear"),
         (change(parameterization="x0"), "predicts x0; expected a model that predicts noise"),
+        (legacy.ldm_config(image_size=[8, 8]), r"says image_size \[8, 8\]; expected a positive"),
+        (legacy.ldm_config(num_heads=0), "says num_heads 0; expected a positive number"),
+        (change(timesteps=500), "betas in .* are not linear"),
+        (change(unet_config=None), "how many attention heads its U-Net has"),
         ({"model": {}}, "has no model.params"),
         ("nowhere.yaml", "nowhere.yaml cannot be read"),
         (None, "how many attention heads its U-Net has"),
@@ -378,6 +382,40 @@ def test_exported_state_dicts_are_mindvis_whole(tmp_path, time, pooled):
             assert getattr(content["config"], name) == value
     assert content["config"].ddim_steps == 250
     assert content["state"] is None
+
+
+@torch.no_grad()
+def test_a_pipeline_trained_here_serves_there(tmp_path, voxels):
+    """Encoder and conditioner of ours on imported labels: the file's weights, by its own names,
+    compute what our networks compute."""
+    labels = load_mindvis_ldm(legacy.save_ldm(tmp_path / "a.ckpt"), legacy.ldm_config())
+    torch.manual_seed(0)
+    encoder = BrainEncoder(160, 16, 32, 2, 4, class_token=False).eval()
+    conditioner = BrainConditioner(10, 32, 24, 24, projection="compat").eval()
+    unet = with_pooled_input(labels.unet, 24, start="random").eval()
+    parts = (labels.first_stage, labels.scheduler.config)
+    content = export_pipeline(encoder, conditioner, unet, *parts)
+    weights = content["model_state_dict"]
+    assert {n: w.shape for n, w in weights.items() if n.startswith("model.")} == {
+        n: w.shape for n, w in legacy.pipeline_weights().items() if n.startswith("model.")
+    }
+    w = under(weights, "cond_stage_model.")
+    context = reference.to_context(w, reference.encode_brain(under(w, "mae."), voxels, 4))
+    conditioning = conditioner(encoder(voxels))
+    assert close(conditioning.context, context)
+    t = torch.tensor([3, 900])
+    theirs = reference.predict(under(weights, "model.diffusion_model."), latents(), t, context)
+    assert close(predict_noise(unet, latents(), t, conditioning), theirs)
+    torch.save(content, tmp_path / "b.pth")
+    back = load_mindvis_ldm(tmp_path / "b.pth", legacy.unet_config(num_heads=1, image_size=8))
+    assert equal_weights(back.unet, unet)
+    assert equal_weights(back.encoder, encoder)
+    assert equal_weights(back.conditioner.mapping, conditioner.mapping)
+
+
+def equal_weights(one, other):
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[n], w) for n, w in theirs.items())
 
 
 def test_exported_labels(tmp_path):

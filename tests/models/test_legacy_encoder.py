@@ -8,6 +8,8 @@ import torch
 from mindvis.errors import CheckpointError
 from mindvis.models.legacy import load_mindvis_encoder, load_mindvis_mae
 from mindvis.models.legacy.exporting import export_mae
+from mindvis.models.legacy.names import brain_table
+from mindvis.models.loading import load_component
 from mindvis.models.mae import BrainMAE
 from tests.models import legacy_files as legacy
 from tests.models import reference
@@ -92,6 +94,38 @@ def test_a_tensor_of_another_shape_is_named(tmp_path):
         load_mindvis_mae(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "weight"),
+    [
+        ("patch_embed.proj.weight", torch.ones(32, 16)),
+        ("pos_embed", torch.ones(11)),
+        ("blocks.0.mlp.fc1.weight", torch.ones(0, 32)),
+    ],
+)
+def test_shapes_that_no_size_can_be_read_from(tmp_path, name, weight):
+    path = legacy.save_encoder(tmp_path / "a.pth", legacy.mae_weights() | {name: weight})
+    with pytest.raises(
+        CheckpointError, match=rf"{name} in .*a.pth has shape .*; expected [23] axes"
+    ):
+        load_mindvis_encoder(path)
+
+
+def test_a_block_far_away_is_surplus(tmp_path):
+    """It does not make the network a billion blocks deep."""
+    weights = legacy.mae_weights() | {"blocks.999999999.norm1.weight": torch.ones(32)}
+    path = legacy.save_encoder(tmp_path / "a.pth", weights)
+    with pytest.raises(CheckpointError, match=r"has blocks.999999999.norm1.weight that no part"):
+        load_mindvis_encoder(path)
+
+
+@pytest.mark.parametrize("heads", [0, -4, "many", True, None])
+def test_heads_that_are_no_number(tmp_path, heads):
+    config = legacy.ENCODER_SIZES | {"num_heads": heads}
+    path = legacy.save_encoder(tmp_path / "a.pth", config=config)
+    with pytest.raises(CheckpointError, match=rf"says num_heads {heads!r}; expected a positive"):
+        load_mindvis_encoder(path)
+
+
 def test_a_configuration_that_contradicts_the_weights(tmp_path):
     path = legacy.save_encoder(tmp_path / "a.pth", config=legacy.ENCODER_SIZES | {"depth": 3})
     with pytest.raises(CheckpointError, match=r"weights of depth 2, its configuration says 3"):
@@ -115,6 +149,28 @@ def test_half_precision_becomes_float32(tmp_path, voxels):
     assert encoder.dtype == torch.float32
     exact = {name: w.float() for name, w in weights.items()}
     assert close(encoder(voxels).detach(), reference.encode_brain(exact, voxels, legacy.HEADS))
+
+
+def test_weights_stay_in_the_file(file):
+    """Nothing is held twice: ours are the mapped tensors themselves."""
+    mae, checkpoint = load_mindvis_mae(file)
+    ours, theirs = mae.state_dict(), checkpoint.accounts.weights
+    for name, place in brain_table(ours).items():
+        assert ours[name].data_ptr() == theirs[place.name].data_ptr(), name
+
+
+def test_weights_that_share_memory_or_lie_otherwise_are_copied(tmp_path):
+    """Tied, cut from one block, transposed: folders of safetensors hold none of these."""
+    weights = legacy.mae_weights()
+    block = torch.randn(2, 32)
+    weights |= {"norm.weight": block[0], "norm.bias": block[1]}
+    weights["blocks.1.norm1.weight"] = weights["blocks.0.norm1.weight"]
+    weights["blocks.0.attn.proj.weight"] = weights["blocks.0.attn.proj.weight"].T
+    mae, _ = load_mindvis_mae(legacy.save_encoder(tmp_path / "a.pth", weights))
+    mae.save_pretrained(tmp_path / "mae")
+    back = load_component(BrainMAE, tmp_path / "mae").state_dict()
+    for name, place in brain_table(back).items():
+        assert torch.equal(place.theirs(back[name]), weights[place.name]), name
 
 
 # -- the other way ---------------------------------------------------------------------------------

@@ -3,13 +3,16 @@
 import pickle
 import zipfile
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mindvis.errors import CheckpointError
+from mindvis.errors import CheckpointError, MindVisError
 from mindvis.models.legacy import load_mindvis_encoder
 from mindvis.models.legacy.loading import open_checkpoint
 from mindvis.models.legacy.reading import plain_values, read_checkpoint, tensors_in
@@ -135,20 +138,35 @@ def write_picture(path):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
 
 
-def rezip(path, compression):
+def rezip(path, level):
+    """The same records deflated."""
     legacy.save_encoder(path)
     with zipfile.ZipFile(path) as archive:
         records = {record.filename: archive.read(record) for record in archive.infolist()}
-    with zipfile.ZipFile(path, "w", compression) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
         for name, content in records.items():
             archive.writestr(name, content)
 
 
 def write_bomb(path):
     """A storage of zeros, a thousand times smaller when packed."""
-    rezip(path, zipfile.ZIP_DEFLATED)
+    rezip(path, 9)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb/data/999", bytes(10_000_000))
+
+
+def repickle(source, target, change):
+    """The same archive with another pickle, its checksum right."""
+    with zipfile.ZipFile(source) as archive, zipfile.ZipFile(target, "w") as copy:
+        for record in archive.infolist():
+            content = archive.read(record)
+            changed = change(content) if record.filename.endswith("/data.pkl") else content
+            copy.writestr(record.filename, changed)
+
+
+def write_packed(path):
+    """Deflated without gain: no size tells, but tensors could not be mapped."""
+    rezip(path, 0)
 
 
 def write_other_archive(path):
@@ -167,6 +185,7 @@ BROKEN = {
     write_picture: "not a zip file",
     Path.touch: "not a zip file",
     write_bomb: "claim more bytes than it has",
+    write_packed: "its records are packed",
     write_other_archive: "another kind of archive",
     write_old_format: "not a zip file.*version 1.6 or later",
 }
@@ -178,6 +197,29 @@ def test_broken_files_are_one_sentence(tmp_path, write):
     write(path)
     with pytest.raises(CheckpointError, match=BROKEN[write]):
         open_checkpoint(path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An encoder without optimiser: a pickle of weights and a configuration."""
+    path = tmp_path_factory.mktemp("whole") / "a.pth"
+    return legacy.save(path, {"model": legacy.mae_weights()}, legacy.ENCODER_SIZES)
+
+
+@pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning")
+@settings(max_examples=60, deadline=None)
+@given(place=st.floats(0, 0.999), piece=st.binary(max_size=6), cut=st.integers(0, 30))
+def test_any_change_of_a_pickle_is_read_or_refused(whole, place, piece, cut):
+    """Whatever bytes stand in it: never another exception, and never a warning."""
+
+    def change(content):
+        at = int(place * len(content))
+        return content[:at] + piece + content[at + cut :]
+
+    target = whole.with_name("changed.pth")
+    repickle(whole, target, change)
+    with suppress(MindVisError):
+        load_mindvis_encoder(target)
 
 
 def test_a_tensor_may_not_claim_more_than_is_stored(tmp_path):

@@ -57,7 +57,8 @@ def test_losses_are_finite_without_validation(compat, stage):
 def test_rate_of_stage_b_is_constant(compat):
     rows = read_rows(compat / "finetune" / "metrics.csv")
     rates = [float(row["lr"]) for row in rows if "lr" in row]
-    assert rates == pytest.approx([1e-3] * 3)
+    assert rates
+    assert rates == pytest.approx([1e-3] * len(rates))
 
 
 def test_responses_are_those_of_mindvis_throughout(compat, store):

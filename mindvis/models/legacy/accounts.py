@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mindvis.errors import CheckpointError
@@ -27,6 +28,7 @@ class Accounts:
     used: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     made_here: dict[str, str] = field(default_factory=dict)
+    _taken: set[int] = field(default_factory=set, init=False, repr=False)
 
     def take(self, component: str, table: Mapping[str, Place], network: nn.Module) -> None:
         """Put their weights into a network of ours that was built without memory.
@@ -45,7 +47,7 @@ class Accounts:
         taken: dict[str, Tensor] = {}
         for name, place in table.items():
             weight = self._weight(place, tuple(place.theirs(expected[name]).shape))
-            taken[name] = place.ours(weight).to(expected[name].dtype)
+            taken[name] = self._alone(place.ours(weight).to(expected[name].dtype))
             self.used[place.name] = f"{component}/{name}"
         network.load_state_dict(taken, strict=False, assign=True)
 
@@ -64,6 +66,13 @@ class Accounts:
                 "give the configuration that this file was trained with",
             )
         return weight
+
+    def _alone(self, weight: Tensor) -> Tensor:
+        """The weight itself where it has its memory to itself, as it should be; else a copy."""
+        whole = weight.untyped_storage().nbytes() == weight.numel() * weight.element_size()
+        alone = whole and weight.is_contiguous() and weight.data_ptr() not in self._taken
+        self._taken.add(weight.data_ptr())
+        return weight if alone else weight.clone(memory_format=torch.contiguous_format)
 
     def leave(self, names: Iterable[str], why: str) -> None:
         """List weights as left out."""

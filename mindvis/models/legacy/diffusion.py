@@ -33,7 +33,7 @@ from mindvis.models.legacy.names import (
     vq_table,
 )
 from mindvis.models.legacy.schedule import BUFFERS, noise_schedule
-from mindvis.models.legacy.sizes import agree, shape, unet_sizes, vq_sizes
+from mindvis.models.legacy.sizes import agree, number, section, shape, unet_sizes, vq_sizes
 from mindvis.models.sampling import make_scheduler
 
 # The label-conditioned model of CompVis has 1000 classes and, last, the empty one.
@@ -98,7 +98,7 @@ def ldm_in(
             f"{accounts.file} is an encoder alone", "a checkpoint.pth or a model.ckpt"
         )
     ldm = ldm_values(ldm_config, Path(accounts.file))
-    unet = take_unet(accounts, ldm.get("unet_config", {}).get("params", {}))
+    unet = take_unet(accounts, section(ldm, "unet_config", "params"))
     first_stage = take_first_stage(accounts, ldm)
     schedule = noise_schedule(accounts, ldm)
     if checkpoint.kind == "ldm":
@@ -165,7 +165,6 @@ def take_unet(accounts: Accounts, config: Mapping[str, Any]) -> UNet2DConditionM
 def take_first_stage(accounts: Accounts, ldm: Mapping[str, Any]) -> VQModel:
     """The vector-quantised first stage, and the factor that its latents are scaled by."""
     sizes = vq_sizes(accounts.weights, accounts.file)
-    config = ldm.get("first_stage_config", {}).get("params", {})
     first = sizes["block_out_channels"][0]
     agree(
         {
@@ -174,12 +173,13 @@ def take_first_stage(accounts: Accounts, ldm: Mapping[str, Any]) -> VQModel:
             "num_res_blocks": sizes["layers_per_block"],
             "z_channels": sizes["latent_channels"],
         },
-        config.get("ddconfig", {}),
+        section(ldm, "first_stage_config", "params", "ddconfig"),
         accounts.file,
     )
-    scaling = float(ldm.get("scale_factor", 1.0))
-    if "scale_factor" in accounts.weights:
-        scaling = float(accounts.weights["scale_factor"])
+    scaling = float(number(ldm, "scale_factor", 1.0))
+    stored = accounts.weights.get("scale_factor")
+    if stored is not None and stored.numel() == 1:
+        scaling = float(stored)
         accounts.used["scale_factor"] = "vae/config.json"
     levels = len(sizes["block_out_channels"])
     with torch.device("meta"):
@@ -201,7 +201,7 @@ def take_brain(
     timed = any(name.startswith(f"{UNET}time_embed_condtion.") for name in accounts.weights)
     agree({"global_pool": pool, "use_time_cond": timed}, config, accounts.file)
     encoder = take_encoder(accounts, f"{CONDITION}mae.", config, pool)
-    context_dim = shape(accounts.weights, f"{CONDITION}dim_mapper.weight", accounts.file)[0]
+    context_dim = shape(accounts.weights, f"{CONDITION}dim_mapper.weight", accounts.file, 2)[0]
     mixed = f"{CONDITION}channel_mapper.1.weight"
     with torch.device("meta"):
         conditioner = BrainConditioner(
@@ -209,7 +209,7 @@ def take_brain(
             embed_dim=encoder.config.embed_dim,
             context_dim=context_dim,
             pooled_dim=context_dim,
-            num_context_tokens=1 if pool else shape(accounts.weights, mixed, accounts.file)[0],
+            num_context_tokens=1 if pool else shape(accounts.weights, mixed, accounts.file, 3)[0],
             projection="compat",
             guidable=False,
         )
@@ -224,7 +224,7 @@ def take_brain(
 def take_labels(accounts: Accounts) -> LabelConditioner:
     """CompVis' table of classes; its last one of 1001 is the empty condition."""
     (place,) = label_table().values()
-    classes, context_dim = shape(accounts.weights, place.name, accounts.file)
+    classes, context_dim = shape(accounts.weights, place.name, accounts.file, 2)
     with torch.device("meta"):
         conditioner = LabelConditioner(classes, context_dim, context_dim)
     accounts.take("conditioner", label_table(), conditioner)

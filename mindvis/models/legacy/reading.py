@@ -9,6 +9,7 @@ import os
 import pickle
 import pickletools
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -55,6 +56,19 @@ _LEFTOVERS: Final = (
     "pytorch_lightning.utilities.parsing.AttributeDict",
     "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
 )
+# What torch's reader raises on bytes that make no sense.
+_DAMAGE: Final = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    EOFError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+)
 
 
 class Inert:
@@ -97,8 +111,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(_STUBS):
             content = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
-    except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError) as error:
-        raise _damaged(file, " ".join(str(error).split())[:200]) from error
+    except _DAMAGE as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise _damaged(file, f"its content makes no sense, {said}") from error
     except pickle.UnpicklingError as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         if refused is not None:
@@ -180,9 +195,10 @@ def _check_records(file: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     pickled = [record for record in records if record.filename.endswith("/data.pkl")]
     if len(pickled) != 1 or any(r.filename.endswith("/constants.pkl") for r in records):
         raise _damaged(file, "it is another kind of archive")
-    packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
-    if packed or sum(record.file_size for record in records) > file.stat().st_size:
+    if sum(record.file_size for record in records) > file.stat().st_size:
         raise _damaged(file, "its records claim more bytes than it has")
+    if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+        raise _damaged(file, "its records are packed")
     if pickled[0].file_size > MOST_PICKLE_BYTES:
         raise _damaged(file, f"its pickle has {pickled[0].file_size} bytes")
     return pickled[0]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mindvis.errors import CheckpointError
 from mindvis.models.legacy.accounts import Accounts
-from mindvis.models.legacy.sizes import PUBLISHED_BETAS
+from mindvis.models.legacy.sizes import PUBLISHED_BETAS, number
 
 BUFFERS: Final = (
     "betas",
@@ -43,17 +43,17 @@ def noise_schedule(accounts: Accounts, ldm: Mapping[str, Any]) -> dict[str, Any]
         CheckpointError: The betas are no straight line in their square root, contradict the
             configuration, or the network predicts something else than noise.
     """
-    start = float(ldm.get("linear_start", PUBLISHED_BETAS[0]))
-    end = float(ldm.get("linear_end", PUBLISHED_BETAS[1]))
-    steps = int(ldm.get("timesteps", 1000))
+    start = float(number(ldm, "linear_start", PUBLISHED_BETAS[0]))
+    end = float(number(ldm, "linear_end", PUBLISHED_BETAS[1]))
+    steps = int(number(ldm, "timesteps", 1000))
     if ldm.get("parameterization", "eps") != "eps":
         raise CheckpointError(
             f"{accounts.file} predicts {ldm['parameterization']}", "a model that predicts noise"
         )
     stored = accounts.weights.get("betas")
-    if stored is not None and "linear_start" not in ldm:
+    if stored is not None and stored.ndim == 1 and len(stored) and "linear_start" not in ldm:
         start, end, steps = _ends(stored, (start, end))
-    if stored is not None and not np.allclose(stored, _betas(start, end, steps), rtol=1e-5):
+    if stored is not None and not _agree(stored, _betas(start, end, steps)):
         raise CheckpointError(
             f"the betas in {accounts.file} are not linear in their square root from {start:g} to "
             f"{end:g}",
@@ -74,6 +74,10 @@ def _ends(stored: Tensor, published: tuple[float, float]) -> tuple[float, float,
     ends = (float(stored[0]), float(stored[-1]))
     start, end = published if np.allclose(ends, published, rtol=1e-5) else ends
     return start, end, len(stored)
+
+
+def _agree(stored: Tensor, expected: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
+    return stored.shape == expected.shape and bool(np.allclose(stored, expected, rtol=1e-5))
 
 
 def _betas(start: float, end: float, steps: int) -> np.ndarray[Any, np.dtype[np.float64]]:

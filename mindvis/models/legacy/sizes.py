@@ -24,24 +24,47 @@ Weights = Mapping[str, Tensor]
 
 
 def count(weights: Weights, pattern: str) -> int:
-    """How many numbers a name is found with: one more than the largest of them."""
-    found = [int(match[1]) for match in map(re.compile(pattern).match, weights) if match]
-    return max(found, default=-1) + 1
+    """How many of the numbers 0, 1, ... names have where the pattern has its group."""
+    found = {match[1] for match in map(re.compile(pattern).match, weights) if match}
+    number = 0
+    while str(number) in found:
+        number += 1
+    return number
 
 
-def shape(weights: Weights, name: str, file: str) -> tuple[int, ...]:
-    """The shape of a weight that must be there.
+def shape(weights: Weights, name: str, file: str, axes: int) -> tuple[int, ...]:
+    """The shape of a weight that must be there, with so many axes, none of them empty.
 
     Raises:
-        CheckpointError: It is missing.
+        CheckpointError: It is missing, or of another shape.
     """
+    expected = "a whole checkpoint of MinD-Vis or of its label-conditioned model"
     if name not in weights:
-        raise CheckpointError(
-            f"{file} has no {name}",
-            "a whole checkpoint of MinD-Vis or of its label-conditioned model",
-            "give another file",
-        )
-    return tuple(weights[name].shape)
+        raise CheckpointError(f"{file} has no {name}", expected, "give another file")
+    found = tuple(weights[name].shape)
+    if len(found) != axes or not all(found):
+        raise CheckpointError(f"{name} in {file} has shape {found}", f"{axes} axes, in {expected}")
+    return found
+
+
+def section(config: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """A part of nested configuration; empty where there is none."""
+    for name in names:
+        inner = config.get(name)
+        config = inner if isinstance(inner, Mapping) else {}
+    return config
+
+
+def number(config: Mapping[str, Any], name: str, default: float) -> float:
+    """A positive number of a configuration.
+
+    Raises:
+        CheckpointError: It is something else.
+    """
+    value = config.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise CheckpointError(f"the configuration says {name} {value!r}", "a positive number")
+    return value
 
 
 def agree(found: Mapping[str, Any], config: Mapping[str, Any], file: str) -> None:
@@ -73,9 +96,9 @@ def encoder_sizes(
     Raises:
         CheckpointError: A weight is missing, or the number of heads is not known.
     """
-    embed_dim, _, patch_size = shape(weights, f"{prefix}patch_embed.proj.weight", file)
-    tokens = shape(weights, f"{prefix}pos_embed", file)[1]
-    hidden = shape(weights, f"{prefix}blocks.0.mlp.fc1.weight", file)[0]
+    embed_dim, _, patch_size = shape(weights, f"{prefix}patch_embed.proj.weight", file, 3)
+    tokens = shape(weights, f"{prefix}pos_embed", file, 3)[1]
+    hidden = shape(weights, f"{prefix}blocks.0.mlp.fc1.weight", file, 2)[0]
     found = {
         "patch_size": patch_size,
         "embed_dim": embed_dim,
@@ -93,7 +116,7 @@ def decoder_sizes(weights: Weights, config: Mapping[str, Any], file: str) -> dic
     Raises:
         CheckpointError: A weight is missing, or the number of heads is not known.
     """
-    width, embed_dim = shape(weights, "decoder_embed.weight", file)
+    width, embed_dim = shape(weights, "decoder_embed.weight", file, 2)
     found = {
         "decoder_embed_dim": width,
         "decoder_depth": count(weights, r"decoder_blocks\.(\d+)\."),
@@ -105,8 +128,8 @@ def decoder_sizes(weights: Weights, config: Mapping[str, Any], file: str) -> dic
 
 def _heads(name: str, found: Mapping[str, Any], config: Mapping[str, Any], file: str) -> int:
     """Attention heads, which no shape tells: configured, or those of the published encoder."""
-    if isinstance(config.get(name), int):
-        return int(config[name])
+    if name in config:
+        return int(number(config, name, 0))
     if all(found[size] == value for size, value in PUBLISHED_ENCODER_SIZES.items()):
         return PUBLISHED_ENCODER[name]
     raise CheckpointError(
@@ -126,23 +149,23 @@ def unet_sizes(weights: Weights, ldm: Mapping[str, Any], file: str) -> dict[str,
     Raises:
         CheckpointError: A weight is missing, or the number of heads is not known.
     """
-    first, in_channels = shape(weights, f"{UNET}input_blocks.0.0.weight", file)[:2]
+    first, in_channels = shape(weights, f"{UNET}input_blocks.0.0.weight", file, 4)[:2]
     blocks = count(weights, rf"{re.escape(UNET)}input_blocks\.(\d+)\.") - 1
     down = [n for n in range(1, blocks + 1) if f"{UNET}input_blocks.{n}.0.op.weight" in weights]
     layers = (down[0] if down else blocks + 1) - 1
     starts = [1 + level * (layers + 1) for level in range(len(down) + 1)]
     channels = tuple(
-        shape(weights, f"{UNET}input_blocks.{n}.0.out_layers.3.weight", file)[0] for n in starts
+        shape(weights, f"{UNET}input_blocks.{n}.0.out_layers.3.weight", file, 4)[0] for n in starts
     )
     middle = f"{UNET}middle_block.1.transformer_blocks.0.attn2.to_k.weight"
-    context_dim = shape(weights, middle, file)[1]
+    context_dim = shape(weights, middle, file, 2)[1]
     sizes = {
         "in_channels": in_channels,
         "context_dim": context_dim,
         "block_out_channels": channels,
         "layers_per_block": layers,
         "attention": tuple(f"{UNET}input_blocks.{n}.1.norm.weight" in weights for n in starts),
-        "sample_size": int(ldm.get("image_size", LATENT_SIZE)),
+        "sample_size": int(number(ldm, "image_size", LATENT_SIZE)),
     }
     agree(
         {"in_channels": in_channels, "num_res_blocks": layers, "context_dim": context_dim}
@@ -157,11 +180,11 @@ def _unet_heads(
     channels: tuple[int, ...], context_dim: int, ldm: Mapping[str, Any], file: str
 ) -> tuple[int, ...]:
     """Heads of each level: a number for all, or channels of a head, or one as published."""
-    width = ldm.get("num_head_channels", -1)
-    if isinstance(width, int) and width > 0:
-        return tuple(number // width for number in channels)
-    if isinstance(ldm.get("num_heads"), int):
-        return (int(ldm["num_heads"]),) * len(channels)
+    if ldm.get("num_head_channels", -1) != -1:
+        width = int(number(ldm, "num_head_channels", -1))
+        return tuple(max(size // width, 1) for size in channels)
+    if "num_heads" in ldm:
+        return (int(number(ldm, "num_heads", -1)),) * len(channels)
     if {"channels": channels, "context_dim": context_dim} == PUBLISHED_LDM_SIZES:
         return (1,) * len(channels)
     raise CheckpointError(
@@ -178,16 +201,16 @@ def vq_sizes(weights: Weights, file: str) -> dict[str, Any]:
     """
     levels = count(weights, rf"{re.escape(FIRST_STAGE)}encoder\.down\.(\d+)\.")
     layers = count(weights, rf"{re.escape(FIRST_STAGE)}encoder\.down\.0\.block\.(\d+)\.")
-    codes, code_dim = shape(weights, f"{FIRST_STAGE}quantize.embedding.weight", file)
+    codes, code_dim = shape(weights, f"{FIRST_STAGE}quantize.embedding.weight", file, 2)
     return {
-        "in_channels": shape(weights, f"{FIRST_STAGE}encoder.conv_in.weight", file)[1],
-        "out_channels": shape(weights, f"{FIRST_STAGE}decoder.conv_out.weight", file)[0],
+        "in_channels": shape(weights, f"{FIRST_STAGE}encoder.conv_in.weight", file, 4)[1],
+        "out_channels": shape(weights, f"{FIRST_STAGE}decoder.conv_out.weight", file, 4)[0],
         "block_out_channels": tuple(
-            shape(weights, f"{FIRST_STAGE}encoder.down.{level}.block.0.conv2.weight", file)[0]
+            shape(weights, f"{FIRST_STAGE}encoder.down.{level}.block.0.conv2.weight", file, 4)[0]
             for level in range(levels)
         ),
         "layers_per_block": layers,
-        "latent_channels": shape(weights, f"{FIRST_STAGE}encoder.conv_out.weight", file)[0],
+        "latent_channels": shape(weights, f"{FIRST_STAGE}encoder.conv_out.weight", file, 4)[0],
         "num_vq_embeddings": codes,
         "vq_embed_dim": code_dim,
     }
