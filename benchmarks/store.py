@@ -183,7 +183,7 @@ def measure(fast: bool) -> dict[str, Any]:
     counts = (
         {"frames": (2, 4), "windows": (2, 6)}
         if fast
-        else {"frames": (10, 40), "windows": (50, 400)}
+        else {"frames": (10, 30), "windows": (25, 200)}
     )
     rows = (2, 60) if fast else (6, 1200)
     with TemporaryDirectory() as folder:
@@ -195,5 +195,5 @@ def measure(fast: bool) -> dict[str, Any]:
         }
         store = Path(folder) / "rows.h5"
         write_rows(store, *rows, vertices)
-        result["reading"] = throughput(store, 1 if fast else 3)
+        result["reading"] = throughput(store, 1 if fast else 2)
     return result

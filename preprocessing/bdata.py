@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindvis.errors import SourceError, one_of
+from preprocessing.formats import BROKEN
 
 BLOCK_BYTES = 32 * 1024 * 1024
 #: older files spell the two groups otherwise
@@ -82,6 +83,8 @@ def open_bdata(path: Path) -> BData:
         keys = [_text(key) for key in file[group]["key"][()].ravel()]
         values = np.asarray(file[group]["value"][()], dtype=np.float64)
         dataset = file[table]
+        if not isinstance(dataset, h5py.Dataset):
+            raise SourceError(f"{table!r} in {path} is a group", "the table of samples")
         if dataset.dtype != np.float64 or dataset.ndim != 2:
             raise SourceError(
                 f"{table!r} in {path} is {dataset.dtype} of shape {dataset.shape}",
@@ -106,7 +109,7 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise SourceError(f"{path} does not exist", "an HDF5 file") from None
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+    except BROKEN as error:
         raise SourceError(
             f"{path} is truncated or damaged ({error})", "a whole HDF5 file", "fetch it again"
         ) from None

@@ -60,27 +60,25 @@ class Hdf5Rows:
         path: The file.
         key: The array.
         axes: Axes that it must have, rows first.
-        rows: Which rows, in any order; None takes all.
+        rows: Which rows, in any order.
 
     Raises:
         SourceError: If the array is missing or has too few rows.
     """
 
-    def __init__(
-        self, path: Path, key: str, axes: int, rows: NDArray[np.intp] | None = None
-    ) -> None:
+    def __init__(self, path: Path, key: str, axes: int, rows: NDArray[np.intp]) -> None:
         self.path, self.key, self.axes = path, key, axes
         with opened_hdf5(path) as file:
             dataset = dataset_of(file, key, path, axes)
             shape, self.dtype = dataset.shape, dataset.dtype
-        self.rows = np.arange(shape[0]) if rows is None else rows
-        if self.rows.size and self.rows.max() >= shape[0]:
+        self.rows = rows
+        if rows.size and rows.max() >= shape[0]:
             raise SourceError(
                 f"{path} has {shape[0]} rows in {key!r}",
-                f"{int(self.rows.max()) + 1} or more",
+                f"{int(rows.max()) + 1} or more",
                 "fetch the whole file, or choose fewer sessions",
             )
-        self.shape: tuple[int, ...] = (len(self.rows), *shape[1:])
+        self.shape: tuple[int, ...] = (len(rows), *shape[1:])
 
     def __getitem__(self, key: slice, /) -> NDArray[Any]:
         with opened_hdf5(self.path) as file:

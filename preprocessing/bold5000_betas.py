@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mindvis.data.schema import SubjectData
 from mindvis.errors import SourceError
 from preprocessing.betas import standardised
+from preprocessing.formats import BROKEN
 from preprocessing.quality import response_quality
 from preprocessing.reader import grid_of, num_volumes, read_mask, read_voxels
 from preprocessing.tables import voxel_places
@@ -68,8 +69,8 @@ def region_data(betas: Path, name: str, trials: pd.DataFrame, standardise: bool)
 
 def _table(path: Path, count: int) -> NDArray[np.float32]:
     try:
-        values = np.load(path, allow_pickle=False, mmap_mode="r")
-    except (OSError, ValueError, EOFError, TypeError, SyntaxError) as error:
+        values = np.lib.format.open_memmap(path, mode="r")  # of objects there is no memory map
+    except BROKEN as error:
         raise SourceError(f"{path} cannot be read ({error})", "an array without objects") from None
     if values.ndim != 2 or values.dtype.kind not in "fiu" or len(values) != count:
         raise SourceError(

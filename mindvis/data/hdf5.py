@@ -72,14 +72,10 @@ def read(dataset: h5py.Dataset, key: Any = ()) -> npt.NDArray[Any]:
     try:
         return np.asarray(dataset[key])
     except OSError as error:
-        raise _damaged(dataset, error) from error
-
-
-def _damaged(dataset: h5py.Dataset, error: OSError) -> StoreError:
-    return StoreError(
-        f"{dataset.name} in {dataset.file.filename} is damaged ({error})",
-        remedy="copy the store again from its source, or prepare it again",
-    )
+        raise StoreError(
+            f"{dataset.name} in {dataset.file.filename} is damaged ({error})",
+            remedy="copy the store again from its source, or prepare it again",
+        ) from error
 
 
 def texts(dataset: h5py.Dataset) -> list[str]:
@@ -109,33 +105,6 @@ def gather(rows: Rows, indices: npt.ArrayLike, gap: int = 0) -> npt.NDArray[Any]
     return out if np.array_equal(inverse, np.arange(len(unique))) else out[inverse]
 
 
-def read_rows(dataset: h5py.Dataset, indices: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-    """Rows of a dataset by index, in any order and with repetition.
-
-    Below h5py's slices, whose preparation takes longer than reading one row; rows of one chunk
-    that are asked for one after another are found in HDF5's own cache.
-
-    Raises:
-        StoreError: The checksum of a chunk does not match what is on disk.
-    """
-    unique, inverse = np.unique(indices, return_inverse=True)
-    shape = dataset.shape[1:]
-    out = np.empty((len(unique), *shape), dtype=dataset.dtype)
-    space, rest = dataset.id.get_space(), (0,) * len(shape)
-    try:
-        start = 0
-        for block in np.split(unique, np.flatnonzero(np.diff(unique) > 1) + 1):
-            size = (len(block), *shape)
-            if len(block):
-                space.select_hyperslab((int(block[0]), *rest), size)
-                piece = out[start : start + len(block)]
-                dataset.id.read(h5py.h5s.create_simple(size), space, piece)
-                start += len(block)
-    except OSError as error:
-        raise _damaged(dataset, error) from error
-    return out if np.array_equal(inverse, np.arange(len(unique))) else out[inverse]
-
-
 class CheckedRows:
     """A dataset as sliceable rows whose damage is a StoreError."""
 
@@ -160,4 +129,4 @@ class CheckedRows:
                 f"row {int(outside[0])} of {self.dataset.name} was asked for",
                 f"rows from 0 to {self.shape[0] - 1}",
             )
-        return read_rows(self.dataset, wanted.astype(np.intp))
+        return gather(self, wanted, gap=self.dataset.chunks[0] if self.dataset.chunks else 0)

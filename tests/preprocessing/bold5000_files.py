@@ -1,7 +1,8 @@
 """BOLD5000 in small: betas by region and by session, presentation lists, repeated pictures.
 
 CSI1 has two sessions, of two runs and one; CSI4 nine of one run. Folders and files are numbered
-without zeros (sess10 after sess9), repeated pictures carry `rep_`, and hidden files lie about.
+without zeros (sess10 after sess9, run10 after run9), repeated pictures carry `rep_`, and hidden
+files lie about.
 """
 
 from pathlib import Path
@@ -24,10 +25,8 @@ LISTS = {
         ],
         [[_R[0], "n04254680_7.JPEG", "pond3.jpg", _R[2], "n04254680_8.JPEG", _R[1], "bar1.jpg"]],
     ],
-    "CSI4": [[[f"n01440764_{10 * s + k}.JPEG" for k in range(4)] + [_R[s % 2]]] for s in range(9)]
-    + [[["n01440764_96.JPEG", "n01440764_97.JPEG", "n01440764_98.JPEG"]]],
+    "CSI4": [[[f"n01440764_{10 * s + k}.JPEG" for k in range(4)] + [_R[s % 2]]] for s in range(9)],
 }
-LISTS["CSI4"] = LISTS["CSI4"][:9]
 
 
 def names(subject: str) -> list[str]:
@@ -72,7 +71,7 @@ def mask() -> np.ndarray:
 def write_lists(root: Path) -> None:
     stimuli = root / "BOLD5000_Stimuli"
     for subject, shown in LISTS.items():
-        for session, runs in enumerate(shown, start=1):
+        for session, runs in enumerate(shown, start=8):  # sess8 comes before sess10
             folder = stimuli / "Stimuli_Presentation_Lists" / subject / f"{subject}_sess{session}"
             folder.mkdir(parents=True)
             (folder / "._hidden.txt").write_text("nothing\n")

@@ -101,6 +101,7 @@ def test_volumes_of_nine_sessions(bold5000, tmp_path):
         np.testing.assert_array_equal(subject.rois["LHPPA"], np.argwhere(mask())[:, 0] < 2)
         assert sorted(subject.rois) == ["LHPPA", "RHLOC"]
         assert subject.trials["session"].tolist() == sessions("CSI4").tolist()
+        assert subject.trials["stimulus"].tolist() == names("CSI4")
     assert not (tmp_path / "s.h5.parts").exists()
 
 
@@ -143,7 +144,7 @@ def region(root, name="LHLOC"):
 
 
 def lists(root):
-    return next((root / "BOLD5000_Stimuli").rglob("CSI1_sess2_run9.txt"))
+    return next((root / "BOLD5000_Stimuli").rglob("CSI1_sess9_run9.txt"))
 
 
 def pickled(path):
@@ -167,7 +168,7 @@ def pickled(path):
         ),
         (lambda root: region(root).write_bytes(b"x"), r"LHLOC.npy cannot be read"),
         (lambda root: region(root).unlink(), r"1 of 13 required files of BOLD5000 are missing"),
-        (lambda root: lists(root).write_text(""), r"CSI1_sess2_run9.txt is no list of pictures"),
+        (lambda root: lists(root).write_text(""), r"CSI1_sess9_run9.txt is no list of pictures"),
         (lambda root: lists(root).write_text("../x.jpg\n"), r"is no list of pictures"),
         (lambda root: lists(root).write_bytes(b"\xff\xfe"), r"run9.txt cannot be read"),
     ],
