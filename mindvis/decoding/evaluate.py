@@ -124,7 +124,7 @@ def evaluate(
     fewest = min(len(subject.stimuli) for subject in predictions.subjects)
     metrics = (*metrics_of(n_way, top_k, digest), *suite.metrics(fewest))
     content = compose(predictions.config, results, options, settings, metrics, leakage)
-    content["sets"] = suite.sets([(result.decoded, result.truths) for result in results])
+    content["sets"] = suite.sets([(result.decoded, list(result.truths)) for result in results])
     folder = Path(output) if output is not None else predictions.directory
     write_samples(folder / "per_sample.csv", results, metrics)
     write_dictionary(folder / "per_sample.json", metrics)

@@ -283,9 +283,9 @@ class Suite:
                     self._true_features(feature.network, prepare, truths),
                 )
             own, true = (features[feature.layer] for features in seen[feature.network])
-            table = feature_table(own, true, feature.kind)
-            if table is not None:
-                tables[f"{protocol.prefix}_{feature.key}"] = table
+            compared = feature_table(own, true, feature.kind)
+            if compared is not None:
+                tables[f"{protocol.prefix}_{feature.key}"] = compared
         return tables
 
     def _true_features(
