@@ -1,5 +1,6 @@
 """Loaders of three splits, training in an order that a resumed run repeats."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,12 @@ class SplitData(pl.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """The splits, which every checkpoint records."""
-        return {"splits": self.splits()}
+        return {"splits": self._recorded}
+
+    @cached_property
+    def _recorded(self) -> dict[str, dict[str, Any]]:
+        """The splits, worked out once: a checkpoint is written every minute."""
+        return self.splits()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Refuse a checkpoint that was trained on other splits.
@@ -70,7 +76,7 @@ class SplitData(pl.LightningDataModule):
         Raises:
             CheckpointError: With the subject and the split that differ.
         """
-        own = self.splits()
+        own = self._recorded
         for subject, splits in state_dict["splits"].items():
             for name, saved in splits.items():
                 found = own.get(subject, {}).get(name)

@@ -25,7 +25,6 @@ from mindvis.metrics.functional import n_way_table
 from mindvis.metrics.nearest import thumbnails
 from mindvis.metrics.protocols import metrics_of
 from mindvis.metrics.report import Page, render_report
-from mindvis.metrics.sets import set_entries
 from mindvis.metrics.suite import Requested, Suite
 from mindvis.metrics.summary import Settings
 from mindvis.metrics.table import text_table
@@ -97,6 +96,8 @@ def evaluate(
     if loaded is not None:
         n_way_table(len(loaded.labels), n_way, top_k)  # refuses an impossible question at once
     suite = Suite.load(protocols or [], weights, device)
+    for absent in suite.reasons.values():
+        say(f"not computed: {absent}")
     opened, reason = _open_store(store, predictions)
     options = Options(
         judge=loaded,
@@ -123,9 +124,7 @@ def evaluate(
     fewest = min(len(subject.stimuli) for subject in predictions.subjects)
     metrics = (*metrics_of(n_way, top_k, digest), *suite.metrics(fewest))
     content = compose(predictions.config, results, options, settings, metrics, leakage)
-    content["sets"] = set_entries(
-        suite.protocols, [(r.decoded, r.truths) for r in results], weights
-    )
+    content["sets"] = suite.sets([(result.decoded, list(result.truths)) for result in results])
     folder = Path(output) if output is not None else predictions.directory
     write_samples(folder / "per_sample.csv", results, metrics)
     write_dictionary(folder / "per_sample.json", metrics)

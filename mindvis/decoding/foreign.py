@@ -44,9 +44,9 @@ def read_foreign(
     samples = _resolve(table["sample"], found["decoded"], where, "sample")
     truths = _resolve(table["truth"], found["true"], where, "truth")
     table = table.assign(
-        file=[path for _, path in samples],
+        file=[str(path) for _, path in samples],
         stimulus=[stimulus for stimulus, _ in truths],
-        seen_file=[path for _, path in truths],
+        seen_file=[str(path) for _, path in truths],
     )
     table = _complete(table, where)
     subjects = tuple(
@@ -179,6 +179,6 @@ def _subject(name: str, table: pd.DataFrame, where: str) -> SubjectPictures:
         categories=tuple(first["category"]),
         seen=read_flags(first["seen"].tolist()),
         draws=draws,
-        files=tuple(tuple(group["file"]) for group in rows.values()),
-        truths=tuple(first["seen_file"]),
+        files=tuple(tuple(map(Path, group["file"])) for group in rows.values()),
+        truths=tuple(map(Path, first["seen_file"])),
     )

@@ -66,7 +66,7 @@ class SampleMean(Metric):
         if not len(values):
             return ids.long(), values
         pairs = torch.stack([ids, draws], dim=1).long()
-        unique, place = pairs.unique(dim=0, return_inverse=True)
+        unique, place = pairs.unique(dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
         first = torch.full((len(unique),), len(pairs), device=place.device)
         order = torch.arange(len(pairs), device=place.device)
         first = first.scatter_reduce(0, place, order, "amin")
@@ -182,7 +182,7 @@ class TwoWayIdentification(Metric):
             ConfigError: Fewer than two samples.
         """
         ids = _joined(self.ids).long()
-        _, place = ids.unique(return_inverse=True)
+        _, place = ids.unique(return_inverse=True)  # type: ignore[no-untyped-call]
         order = torch.arange(len(ids), device=ids.device)
         first = torch.full((int(place.max()) + 1 if len(ids) else 0,), len(ids), device=ids.device)
         first = first.scatter_reduce(0, place, order, "amin")

@@ -17,6 +17,7 @@ from mindvis.metrics.weights import WEIGHTS, locate, verify
 Bytes = NDArray[np.uint8]
 SUBSET, SUBSETS = 1000, 100  # of KID, as its authors have them
 TITLES = {"fid-2048": "FID", "kid": "KID"}
+INCEPTION = "fid-inception"
 
 
 def load_inception(directory: str | None = None) -> tuple[nn.Module, str]:
@@ -30,7 +31,7 @@ def load_inception(directory: str | None = None) -> tuple[nn.Module, str]:
     """
     from torchmetrics.image.fid import NoTrainInceptionV3
 
-    weights = WEIGHTS["fid-inception"]
+    weights = WEIGHTS[INCEPTION]
     path = locate(weights, directory)
     if path is None:
         raise CheckpointError(
@@ -44,6 +45,11 @@ def load_inception(directory: str | None = None) -> tuple[nn.Module, str]:
             "torch-fidelity is not installed",
             "it, for the network of FID and KID",
             "pip install 'mindvis[metrics]'",
+        ) from error
+    except (OSError, RuntimeError, KeyError) as error:
+        raise CheckpointError(
+            f"{weights.name} does not load from {path} ({' '.join(str(error).split())[:200]})",
+            "the weights of that network",
         ) from error
     return network, digest
 
@@ -100,14 +106,20 @@ def _update(metrics: Sequence[Any], pictures: Bytes, real: bool, batch_size: int
 
 
 def set_entries(
-    protocols: Sequence[str], parts: Sequence[tuple[Bytes, Sequence[Bytes]]], directory: str | None
+    protocols: Sequence[str],
+    parts: Sequence[tuple[Bytes, Sequence[Bytes]]],
+    network: nn.Module | None,
+    digest: str = "",
+    reason: str = "",
 ) -> dict[str, dict[str, Any]]:
     """Entries of `sets` in metrics.json, the mean over subjects; null with the reason if need be.
 
     Args:
         protocols: Those requested, others than these two are passed over.
         parts: For each subject decoded pictures and truths.
-        directory: A folder of weights, before the caches.
+        network: As `load_inception` gives it; None where it could not be had.
+        digest: Of its weights.
+        reason: Why there is no network.
     """
     wanted = [name for name in protocols if name in TITLES]
     if not wanted:
@@ -128,16 +140,13 @@ def set_entries(
         }
         for name in wanted
     }
-    try:
-        network, digest = load_inception(directory)
-    except CheckpointError as error:
-        reason = str(error).rstrip(".")
+    if network is None:
         return {n: {"value": None, "reason": reason, "weights": {}, **facts[n]} for n in wanted}
     found = [set_distances(decoded, truths, network) for decoded, truths in parts]
     return {
         name: {
             "value": float(np.mean([values[name] for values in found])),
-            "weights": {"fid-inception": digest},
+            "weights": {INCEPTION: digest},
             **facts[name],
         }
         for name in wanted

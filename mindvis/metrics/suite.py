@@ -6,13 +6,13 @@ MindEye's. What cannot be computed for want of weights is reported as null with 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from mindvis.errors import CheckpointError
 from mindvis.metrics import functional as M
@@ -26,6 +26,7 @@ from mindvis.metrics.networks import (
     through_256,
 )
 from mindvis.metrics.protocols import Metric
+from mindvis.metrics.sets import INCEPTION, TITLES, load_inception, set_entries
 from mindvis.metrics.weights import WEIGHTS, locate, verify
 
 Floats = NDArray[np.float64]
@@ -122,12 +123,18 @@ class Suite:
         networks: Those that could be built, by name of the weights.
         digests: SHA-256 of their weights.
         reasons: Why another one could not be.
+        inception: The network of FID and KID, where they are requested and it could be built.
     """
 
     protocols: tuple[str, ...] = ()
     networks: dict[str, Network] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    inception: nn.Module | None = None
+    _truths: Sequence[Bytes] | None = field(default=None, repr=False)
+    _true: dict[tuple[str, Preparation], dict[str, Tensor]] = field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def load(
@@ -153,7 +160,17 @@ class Suite:
                 suite.networks[name] = build(name, path, device)
             except CheckpointError as error:
                 suite.reasons[name] = str(error).rstrip(".")
+        if set(TITLES) & set(protocols):
+            try:
+                suite.inception, suite.digests[INCEPTION] = load_inception(directory)
+            except CheckpointError as error:
+                suite.reasons[INCEPTION] = str(error).rstrip(".")
         return suite
+
+    def sets(self, parts: Sequence[tuple[Bytes, Sequence[Bytes]]]) -> dict[str, dict[str, Any]]:
+        """Entries of the scores of all pictures together; see `set_entries`."""
+        digest, reason = self.digests.get(INCEPTION, ""), self.reasons.get(INCEPTION, "")
+        return set_entries(self.protocols, parts, self.inception, digest, reason)
 
     def metrics(self, stimuli: int = CANDIDATES) -> tuple[Metric, ...]:
         """Every metric of single stimuli that the protocols define, the impossible with reasons.
@@ -263,19 +280,31 @@ class Suite:
                 prepare = protocol.preparation(feature.network)
                 seen[feature.network] = (
                     network.features(pictures, prepare),
-                    network.features(truths, prepare),
+                    self._true_features(feature.network, prepare, truths),
                 )
             own, true = (features[feature.layer] for features in seen[feature.network])
-            table = feature_table(own, true, feature.kind)
-            if table is not None:
-                tables[f"{protocol.prefix}_{feature.key}"] = table
+            compared = feature_table(own, true, feature.kind)
+            if compared is not None:
+                tables[f"{protocol.prefix}_{feature.key}"] = compared
         return tables
+
+    def _true_features(
+        self, name: str, prepare: Preparation, truths: Sequence[Bytes]
+    ) -> dict[str, Tensor]:
+        """Features of the truths, computed once for all draws and controls of a subject."""
+        if self._truths is not truths:
+            self._truths, self._true = truths, {}
+        key = (name, prepare)
+        if key not in self._true:
+            self._true[key] = self.networks[name].features(truths, prepare)
+        return self._true[key]
 
     def _retrieval(self, pictures: Bytes, truths: Sequence[Bytes]) -> dict[str, Tensor]:
         """Retrieval by cosine of CLIP embeddings, both ways; (rows, columns) each."""
         prepare = _MINDEYE.preparation("clip-vit-l-14")
         network = self.networks["clip-vit-l-14"]
-        own, true = (network.features(some, prepare)["image_embeds"] for some in (pictures, truths))
+        own = network.features(pictures, prepare)["image_embeds"]
+        true = self._true_features("clip-vit-l-14", prepare, truths)["image_embeds"]
         likeness = M.cosine_similarity(own, true)
         tables = {"retrieval_forward": M.retrieval_accuracy(likeness, CANDIDATES).mT}
         if len(own) >= CANDIDATES:  # the candidates of the other way are the decoded pictures

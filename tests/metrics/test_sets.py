@@ -7,6 +7,7 @@ from torch import nn
 
 from mindvis.metrics import sets
 from mindvis.metrics.sets import load_inception, set_distances, set_entries
+from mindvis.metrics.suite import Suite
 from tests import references
 
 
@@ -68,7 +69,7 @@ def test_random_numbers_elsewhere_are_left_alone(pictures, monkeypatch):
 def test_without_weights_the_entry_is_null(pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     decoded, truths = pictures
-    entries = set_entries(["kid", "nsd8-mindeye"], [(decoded, list(truths))], None)
+    entries = Suite.load(["kid"]).sets([(decoded, list(truths))])
     assert list(entries) == ["kid"]
     assert entries["kid"]["value"] is None
     assert "fid-inception are missing; run `mindvis prefetch`" in entries["kid"]["reason"]
@@ -76,10 +77,20 @@ def test_without_weights_the_entry_is_null(pictures, tmp_path, monkeypatch):
     assert set_entries(["nsd8-mindeye"], [], None) == {}
 
 
-def test_with_weights_the_entry_has_their_digest(pictures, monkeypatch):
-    monkeypatch.setattr(sets, "load_inception", lambda _: (Features(), "cd" * 32))
+def test_weights_of_another_network_are_a_reason_not_a_crash(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("Missing key(s) in state_dict: fc.weight")
+
+    monkeypatch.setattr(sets, "locate", lambda *_: tmp_path)
+    monkeypatch.setattr(sets, "verify", lambda *_: "ab")
+    monkeypatch.setattr("torchmetrics.image.fid.NoTrainInceptionV3", refuse)
+    assert "fid-inception does not load from" in Suite.load(["kid"]).reasons["fid-inception"]
+
+
+def test_with_weights_the_entry_has_their_digest(pictures):
     decoded, truths = pictures
-    found = set_entries(["fid-2048"], [(decoded, list(truths))] * 2, None)["fid-2048"]
+    parts = [(decoded, list(truths))] * 2
+    found = set_entries(["fid-2048"], parts, Features(), "cd" * 32)["fid-2048"]
     expected = set_distances(decoded, list(truths), Features())["fid-2048"]
     assert found["value"] == pytest.approx(expected)
     assert found["weights"] == {"fid-inception": "cd" * 32}

@@ -144,3 +144,19 @@ def test_networks_of_torch_need_torch_vision(monkeypatch, tmp_path):
     suite = Suite.load(["nsd8-mindeye"], str(tmp_path))
     assert "torchvision is not installed" in suite.reasons["swav-resnet50"]
     assert "missing" in suite.reasons["alexnet"]
+
+
+def test_truths_are_seen_once_for_all_draws_and_controls(truths, decoded):
+    suite, calls = planted(["nsd8-braindiffuser"]), []
+
+    def count(pixels):
+        calls.append(len(pixels))
+        return flat(pixels)
+
+    suite.networks["alexnet"] = Network(count)
+    name = "braindiffuser_two_way_alexnet_2"
+    first = suite.tables(decoded, truths)[name]
+    suite.tables(decoded[:, :1], truths)
+    assert sum(calls) == 5 + 2 * 5 + 5
+    second = suite.tables(decoded, [255 - truth for truth in truths])[name]
+    assert (first != second).any()
