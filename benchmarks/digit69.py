@@ -1,6 +1,7 @@
 """Inputs and table of digit69.sh: ten folds of 100 measured digits, baselines, scores.
 
     python -m benchmarks.digit69 inputs --shared ../shared/data --output runs/digit69
+    python -m benchmarks.digit69 search --output runs/digit69
     python -m benchmarks.digit69 table --output runs/digit69
 
 digit69 (van Gerven et al. 2010): 100 responses of V1 to V3 to handwritten sixes and nines, one
@@ -8,16 +9,17 @@ trial each. `inputs` writes the pictures of the prior (MNIST sixes and nines, no
 were shown) and, for each fold, arrays in which other ten trials are the test. `table` scores what
 `mindvis decode` painted for the official split and the folds that are there, beside baselines that
 see the same training trials: at 28 x 28 pixels, SSIM with scikit-image's default window, data range
-1, each score the mean over pictures with a 95 % BCa bootstrap interval over pictures.
+1, each score the mean over pictures with a 95 % BCa bootstrap interval over pictures. `search`
+compares options of the linear model inside the training trials of the official split.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -142,19 +144,72 @@ def retrieved(division: Division) -> Float:
     return prior[nearest].mean(1).reshape(-1, SIDE, SIDE)
 
 
-def weighed(division: Division) -> Float:
+class Choice(NamedTuple):
+    """Options of `prepare augment`; these are what digit69.sh gives."""
+
+    components: int = 24
+    blur: float = 2.0
+    voxels: int = 600
+    alpha: float = 2.0
+    shrinkage: float = 0.6
+    noise: float = 2.5
+
+
+CHOSEN = Choice()
+GRID = {
+    "components": (16, 24, 32, 48),
+    "blur": (1.0, 1.5, 2.0, 2.5),
+    "voxels": (200, 400, 600, 1000),
+    "alpha": (0.5, 1.0, 2.0, 4.0, 8.0),
+    "shrinkage": (0.2, 0.4, 0.6, 0.8, 1.0),
+    "noise": (1.0, 1.5, 2.5, 4.0),
+}
+
+
+def weighed(division: Division, choice: Choice = CHOSEN) -> Float:
     """Posterior mean over the prior pictures themselves, by the model of `prepare augment`."""
-    basis = PictureBasis.fit(division.prior, components=24, blur=2.0)
+    basis = PictureBasis.fit(division.prior, choice.components, choice.blur)
     shown = np.repeat(np.rint(division.pictures * 255).astype(np.uint8)[..., None], 3, axis=-1)
     train, test = (
         rows.astype(np.float32) for rows in (division.responses, division.test_responses)
     )
-    model = EncodingModel.fit(basis(shown), train, 600, alpha=2.0, shrinkage=0.6, noise=2.5)
+    model = EncodingModel.fit(basis(shown), train, *choice[2:])
     likelihood = model.log_likelihood(model.standardised(test), basis(division.prior))
     weights = np.exp(likelihood - likelihood.max(1, keepdims=True))
     prior = as_grey(division.prior).reshape(len(division.prior), -1)
     painted = weights @ prior / weights.sum(1, keepdims=True)
     return painted.reshape(-1, SIDE, SIDE)
+
+
+def within_training(division: Division, choice: Choice) -> Float:
+    """Mean PCC, SSIM and MSE (3,) of `weighed` on training trials left out in nine folds."""
+    count = len(division.responses)
+    order = np.random.default_rng(1).permutation(count)
+    found = []
+    for fold in range(9):
+        left = np.sort(order[fold::9])
+        kept = np.setdiff1d(np.arange(count), left)
+        shown, left_out = division.pictures[left], division.responses[left]
+        inner = replace(
+            division,
+            responses=division.responses[kept],
+            pictures=division.pictures[kept],
+            test_responses=left_out,
+            truths=shown,
+        )
+        found.append(scores(weighed(inner, choice), shown))
+    return np.concatenate(found, axis=1).mean(1)
+
+
+def search(output: Path, tried: int) -> None:
+    """Print scores within the training trials of the official split: of our options, of others."""
+    prior = read_arrays(output / "pictures.npz")[0]
+    division = read_division(output / "official" / "measured.h5", prior)
+    rng = np.random.default_rng(0)
+    drawn = ({k: v[rng.integers(len(v))] for k, v in GRID.items()} for _ in range(tried))
+    for choice in [CHOSEN, *(Choice(**options) for options in drawn)]:
+        pcc, similarity, error = within_training(division, choice)
+        sys.stdout.write(f"{pcc:.3f} {similarity:.3f} {error:.4f} {choice}\n")
 
 
 BASELINES: Mapping[str, Paint] = {
@@ -275,14 +330,18 @@ def _row(name: str, values: Mapping[str, Any]) -> str:
 def main(args: Sequence[str] | None = None) -> int:
     """Write the inputs, or the table."""
     parser = argparse.ArgumentParser(prog="benchmarks.digit69", description=__doc__)
-    parser.add_argument("what", choices=("inputs", "table"))
+    parser.add_argument("what", choices=("inputs", "search", "table"))
     parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--folds", type=int, default=FOLDS)
     parser.add_argument("--pictures", type=int, help="of the prior; all by default")
+    parser.add_argument("--tried", type=int, default=30, help="other options that search tries")
     options = parser.parse_args(args)
     if options.what == "inputs":
         write_inputs(options.shared, options.output, options.folds, options.pictures)
+        return 0
+    if options.what == "search":
+        search(options.output, options.tried)
         return 0
     content = measure_all(options.output)
     path = write_report("digit69", content, options.output)

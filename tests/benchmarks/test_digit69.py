@@ -1,5 +1,6 @@
 """The benchmark on digit69: no picture leaks, known numbers come out again, the commands run."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -92,6 +93,15 @@ def test_structural_similarity_is_that_of_scikit_image(official):
     pairs = zip(painted, official.truths, strict=True)
     expected = [structural_similarity(a, b, data_range=1.0) for a, b in pairs]
     np.testing.assert_allclose(digit69.scores(painted, official.truths)[1], expected, rtol=1e-6)
+
+
+def test_options_are_compared_inside_the_training_trials(official):
+    blind = dataclasses.replace(official, test_responses=None, truths=None)
+    few = dataclasses.replace(blind, prior=official.prior[:300])
+    chosen = digit69.within_training(few, digit69.CHOSEN)
+    noisy = digit69.within_training(few, digit69.CHOSEN._replace(noise=1e6))
+    assert chosen[0] > noisy[0] + 0.05
+    assert chosen[2] < noisy[2]
 
 
 def test_nearest_pictures_are_the_nearest(official):
