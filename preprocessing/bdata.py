@@ -61,9 +61,9 @@ class BData:
     def read(self, places: NDArray[np.intp]) -> NDArray[np.float64]:
         """Columns of the table by number, (rows, places), a block of rows in memory at a time."""
         low, high = int(places.min()), int(places.max()) + 1
-        out = np.empty((self.rows, len(places)))
         step = max(1, BLOCK_BYTES // (8 * (high - low)))
         with readable(self.path), h5py.File(self.path) as file:
+            out = np.empty((self.rows, len(places)))
             for start in range(0, self.rows, step):
                 block = file[self.table][start : start + step, low:high]
                 out[start : start + step] = block[:, places - low]

@@ -26,6 +26,7 @@ BROKEN = (
     IndexError,
     AttributeError,
     OverflowError,
+    NameError,  # scipy.io.loadmat, of a variable of its own
     MemoryError,
     BadZipFile,
     ZlibError,

@@ -219,7 +219,8 @@ def atlas_regions(atlas: Path, run: Path) -> dict[str, NDArray[np.bool_]]:
 
 
 def _surface_labels(atlas: Path) -> tuple[NDArray[np.int64], dict[int, str]]:
-    labels, names = [], {}
+    labels: list[NDArray[np.int64]] = []
+    names: dict[int, str] = {}
     for file in files_of(atlas):
         with readable_surface(file):
             image = nib.load(file)

@@ -122,6 +122,9 @@ def read_voxel_table(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path)
         places = table[list(_PLACES)].to_numpy(np.float64)
         table["voxel_id"].to_numpy(np.int64)
+        for column in _CEILINGS:
+            if column in table:
+                table[column] = table[column].astype(np.float32)
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise SourceError(
             f"{path} cannot be read ({error})", f"columns voxel_id, {', '.join(_PLACES)} and more"

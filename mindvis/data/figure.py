@@ -36,18 +36,18 @@ def write_figure(store: VoxelStore, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    splits = [split for split in ("train", "test") if picture_strip(store, split) is not None]
-    rows = len(splits) + len(store)
-    figure = Figure(figsize=(10, 1.2 * len(splits) + 2.6 * len(store) + 0.4), layout="constrained")
+    found = [(split, picture_strip(store, split)) for split in ("train", "test")]
+    strips = [(split, strip) for split, strip in found if strip is not None]
+    figure = Figure(figsize=(10, 1.2 * len(strips) + 2.6 * len(store) + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
-    heights = [1.0] * len(splits) + [2.4] * len(store)
-    grid = figure.add_gridspec(rows, 3, height_ratios=heights)
-    for row, split in enumerate(splits):
+    heights = [1.0] * len(strips) + [2.4] * len(store)
+    grid = figure.add_gridspec(len(heights), 3, height_ratios=heights)
+    for row, (split, strip) in enumerate(strips):
         axes = figure.add_subplot(grid[row, :])
-        axes.imshow(picture_strip(store, split))
+        axes.imshow(strip)
         axes.set_title(f"{split}: {len(stimuli_of(store, split))} pictures", fontsize=9)
         axes.axis("off")
-    for row, subject in enumerate(store, start=len(splits)):
+    for row, subject in enumerate(store, start=len(strips)):
         _draw_subject(subject, [figure.add_subplot(grid[row, column]) for column in range(3)])
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=120)

@@ -190,6 +190,7 @@ def no_blocks(root):
         ),
         (table("VoxelMetadata", lambda t: t[:-1]), r"has responses of shape \(\d+, 33\); expected"),
         (table("VoxelMetadata", lambda t: t.drop(columns="voxel_y")), r"VoxelMetadata.* cannot be"),
+        (table("VoxelMetadata", lambda t: t.assign(nc_testset="x")), r"VoxelMetadata.* cannot be"),
         (table("VoxelMetadata", lambda t: t.assign(voxel_x=-1)), r"has places that are no indices"),
         (
             table("StimulusMetadata", lambda t: t.assign(trial_type="x")),
