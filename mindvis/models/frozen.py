@@ -12,7 +12,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_input
 
 
 class _FrozenLinear(torch.autograd.Function):
@@ -45,8 +44,26 @@ class _FrozenConv2d(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (weight,), (gradient,) = ctx.saved_tensors, gradients
         wide = weight.to(gradient.dtype)
-        widened = conv2d_input(list(ctx.shape), wide, gradient, *ctx.geometry)
-        return widened.to(ctx.dtype), None, None, None
+        for_input = _convolution_backward(gradient, ctx.shape, wide, *ctx.geometry)
+        return for_input.to(ctx.dtype), None, None, None
+
+
+def _convolution_backward(
+    gradient: Tensor,
+    shape: torch.Size,
+    weight: Tensor,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Tensor:
+    """Gradient of a convolution with respect to its input, which has this shape."""
+    like = gradient.new_empty(1).expand(shape)
+    none = [0] * len(stride)
+    wanted = (True, False, False)
+    arguments = (None, stride, padding, dilation, False, none, groups, wanted)
+    found: Tensor = torch.ops.aten.convolution_backward(gradient, like, weight, *arguments)[0]
+    return found
 
 
 class FrozenLinear(nn.Linear):
@@ -54,7 +71,8 @@ class FrozenLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the name that nn.Linear has
         """Map (..., in) to (..., out) in the precision of the input."""
-        return _FrozenLinear.apply(input, self.weight, self.bias)
+        mapped: Tensor = _FrozenLinear.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return mapped
 
 
 class FrozenConv2d(nn.Conv2d):
@@ -63,7 +81,8 @@ class FrozenConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  the name that nn.Conv2d has
         """Map (B, C, H, W) in the precision of the input."""
         geometry = (self.stride, self.padding, self.dilation, self.groups)
-        return _FrozenConv2d.apply(input, self.weight, self.bias, geometry)
+        mapped: Tensor = _FrozenConv2d.apply(input, self.weight, self.bias, geometry)  # type: ignore[no-untyped-call]
+        return mapped
 
 
 KINDS: dict[type[nn.Module], type[nn.Module]] = {
@@ -88,7 +107,8 @@ def store_frozen(module: nn.Module, dtype: torch.dtype) -> None:
         kind = _frozen_kind(layer)
         if kind is not None:
             layer.__class__ = kind
-            layer.weight.data = layer.weight.data.to(dtype)  # type: ignore[union-attr, operator]
+            weight = layer.get_parameter("weight")
+            weight.data = weight.data.to(dtype)
 
 
 @contextmanager
@@ -109,4 +129,5 @@ def _frozen_kind(layer: nn.Module) -> type[nn.Module] | None:
     kind = KINDS.get(type(layer))
     if kind is None or any(p.requires_grad for p in layer.parameters()):
         return None
-    return kind if getattr(layer, "padding_mode", "zeros") == "zeros" else None
+    zeros = getattr(layer, "padding_mode", "zeros") == "zeros"
+    return kind if zeros and not isinstance(getattr(layer, "padding", 0), str) else None
