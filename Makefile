@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+JOBS ?= 2
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 INPUTS = pyproject.toml constraints.txt
@@ -24,8 +25,9 @@ types: $(VENV)/.installed-dev
 imports: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
+# as many processes as JOBS; one thread each, since threads of several processes wait for each other
 pytest: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report=term
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
