@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from mindvis.data.rows import Bytes, MappedRows, is_plain
 from mindvis.errors import StoreError
 
 # One chunk is one checksum and one read: small enough that a random row costs little.
@@ -72,10 +73,14 @@ def read(dataset: h5py.Dataset, key: Any = ()) -> npt.NDArray[Any]:
     try:
         return np.asarray(dataset[key])
     except OSError as error:
-        raise StoreError(
-            f"{dataset.name} in {dataset.file.filename} is damaged ({error})",
-            remedy="copy the store again from its source, or prepare it again",
-        ) from error
+        raise _damaged(dataset, error) from error
+
+
+def _damaged(dataset: h5py.Dataset, error: OSError) -> StoreError:
+    return StoreError(
+        f"{dataset.name} in {dataset.file.filename} is damaged ({error})",
+        remedy="copy the store again from its source, or prepare it again",
+    )
 
 
 def texts(dataset: h5py.Dataset) -> list[str]:
@@ -106,10 +111,19 @@ def gather(rows: Rows, indices: npt.ArrayLike, gap: int = 0) -> npt.NDArray[Any]
 
 
 class CheckedRows:
-    """A dataset as sliceable rows whose damage is a StoreError."""
+    """A dataset as sliceable rows whose damage is a StoreError.
 
-    def __init__(self, dataset: h5py.Dataset) -> None:
+    Args:
+        dataset: Chunked by rows.
+        content: The bytes of its file, from which chosen rows are read once HDF5 has verified
+            their chunks; None to read through HDF5 alone.
+    """
+
+    def __init__(self, dataset: h5py.Dataset, content: Bytes | None = None) -> None:
         self.dataset = dataset
+        self._mapped: MappedRows | None = None
+        if content is not None and is_plain(dataset):
+            self._mapped = MappedRows(dataset, content)
         self.shape: tuple[int, ...] = dataset.shape
         self.dtype: np.dtype[Any] = dataset.dtype
 
@@ -123,10 +137,18 @@ class CheckedRows:
         wanted = np.asarray(indices)
         if wanted.dtype == np.bool_:
             wanted = np.flatnonzero(wanted)
-        outside = wanted[(wanted < 0) | (wanted >= self.shape[0])]
-        if outside.size:
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= self.shape[0]):
+            outside = wanted[(wanted < 0) | (wanted >= self.shape[0])]
             raise StoreError(
                 f"row {int(outside[0])} of {self.dataset.name} was asked for",
                 f"rows from 0 to {self.shape[0] - 1}",
             )
+        return self._gather(wanted.astype(np.intp, copy=False))
+
+    def _gather(self, wanted: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        try:
+            if self._mapped is not None and self._mapped.verify(wanted):
+                return self._mapped.take(wanted)
+        except OSError as error:
+            raise _damaged(self.dataset, error) from error
         return gather(self, wanted, gap=self.dataset.chunks[0] if self.dataset.chunks else 0)

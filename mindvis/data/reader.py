@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mindvis.data.hdf5 import CheckedRows, read, texts
+from mindvis.data.rows import Bytes, map_file
 from mindvis.data.schema import (
     TEXT_COLUMNS,
     TRIAL_COLUMNS,
@@ -51,7 +52,8 @@ class VoxelStore:
     def __init__(self, path: str | os.PathLike[str], name: str | None = None) -> None:
         self.path = Path(path)
         self._handle: tuple[int, h5py.File] | None = None
-        self._responses: dict[str, h5py.Dataset] = {}
+        self._content: Bytes | None = None
+        self._rows: dict[str, CheckedRows] = {}
         try:
             self._verify(name or str(self.path))
         except StoreError:
@@ -81,15 +83,15 @@ class VoxelStore:
         """The handle of this process."""
         if self._handle is None or self._handle[0] != os.getpid() or not self._handle[1]:
             self._handle = (os.getpid(), _open(self.path))
-            self._responses = {}
+            self._content, self._rows = map_file(self._handle[1]), {}
         return self._handle[1]
 
-    def responses_of(self, name: str) -> h5py.Dataset:
-        """The responses of a subject in this process's handle, looked up once."""
+    def rows_of(self, part: str) -> CheckedRows:
+        """A dataset of this process's handle by rows, looked up once: it knows what is verified."""
         file = self.file
-        if name not in self._responses:
-            self._responses[name] = file["subjects"][name]["responses"]
-        return self._responses[name]
+        if part not in self._rows:
+            self._rows[part] = CheckedRows(file[part], self._content)
+        return self._rows[part]
 
     def __getitem__(self, name: str) -> "StoredSubject":
         if name not in self.subjects:
@@ -116,13 +118,13 @@ class VoxelStore:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None, "_responses": {}}
+        return {**self.__dict__, "_handle": None, "_content": None, "_rows": {}}
 
     def close(self) -> None:
         """Close this process's handle; the next read opens it again."""
         if self._handle is not None and self._handle[0] == os.getpid():
             self._handle[1].close()
-        self._handle, self._responses = None, {}
+        self._handle, self._content, self._rows = None, None, {}
 
 
 class StoredSubject:
@@ -160,7 +162,7 @@ class StoredSubject:
     @property
     def rows(self) -> CheckedRows:
         """The responses as something sliceable by rows, nothing read yet."""
-        return CheckedRows(self.store.responses_of(self.name))
+        return self.store.rows_of(f"subjects/{self.name}/responses")
 
     def responses(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[np.float32]:
         """float32 (n, voxels) of the given rows, in their order; of all rows for None."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -38,10 +39,19 @@ class ResponseSource:
 
     def read(self, items: Indices) -> Float:
         """Transformed responses (n, length) of some items."""
+        if self._single is not None:
+            return self.transform(self.stored.responses(self._single[items]))
         chosen = [self.rows[item] for item in items.tolist()]
         counts = [len(rows) for rows in chosen]
         values = self.transform(self.stored.responses(np.concatenate(chosen)))
         return group_means(values, counts)
+
+    @cached_property
+    def _single(self) -> npt.NDArray[np.intp] | None:
+        """The row of each item, where no item is a mean of several."""
+        if not len(self.rows) or any(len(rows) != 1 for rows in self.rows):
+            return None
+        return np.concatenate(self.rows)
 
 
 class Responses:

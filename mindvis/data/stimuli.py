@@ -56,7 +56,7 @@ class StoredStimuli:
     @property
     def rows(self) -> CheckedRows:
         """The pictures as something sliceable by rows, nothing read yet."""
-        return CheckedRows(self._group["images"])
+        return self.store.rows_of("stimuli/images")
 
     def images(self, indices: npt.ArrayLike | None = None) -> npt.NDArray[np.uint8]:
         """uint8 (n, height, width, 3) of the given rows, in their order; all for None."""

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -72,12 +73,29 @@ class VoxelTransform:
                 f"responses of shape {stored.shape} for subject {self.subject}",
                 f"{self.num_stored} voxels in the last axis",
             )
-        chosen = stored[..., self.columns]
+        chosen = stored[..., self._selection]
         self._check_finite(chosen)
-        scale = np.divide(1, self.std, out=np.zeros_like(self.std), where=self.std > 0)
-        return pad((chosen - self.mean) * scale, self.length, self.padding)
+        out = np.empty((*stored.shape[:-1], self.length), dtype=np.float32)
+        values = np.subtract(chosen, self.mean, out=out[..., : len(self.columns)])
+        values *= self._scale
+        _fill(out, len(self.columns), self.padding)
+        return out
+
+    @cached_property
+    def _selection(self) -> slice | npt.NDArray[np.intp]:
+        """The columns, as a slice where they are consecutive: it copies nothing."""
+        first, count = int(self.columns[0]) if len(self.columns) else 0, len(self.columns)
+        consecutive = np.array_equal(self.columns, np.arange(first, first + count))
+        return slice(first, first + count) if consecutive else self.columns
+
+    @cached_property
+    def _scale(self) -> Float:
+        return np.divide(1, self.std, out=np.zeros_like(self.std), where=self.std > 0)
 
     def _check_finite(self, chosen: Float) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(chosen.sum()):  # one bad value makes the sum bad
+                return
         bad = ~np.isfinite(chosen)
         if bad.any():
             voxels = np.unique(self.columns[bad.reshape(-1, bad.shape[-1]).any(axis=0)])
@@ -125,11 +143,18 @@ def padded_length(voxels: int, patch_size: int, padding: Padding) -> int:
 def pad(values: Float, length: int, padding: Padding) -> Float:
     """Lengthen (..., n) to (..., length) by zeros or by repeating the vector from its start."""
     count = values.shape[-1]
+    out = np.empty((*values.shape[:-1], length), dtype=np.float32)
+    out[..., :count] = values
+    _fill(out, count, padding)
+    return out
+
+
+def _fill(out: Float, count: int, padding: Padding) -> None:
+    """Write what follows the first `count` of (..., length) values, in place."""
     if padding == "zero":
-        out = np.zeros((*values.shape[:-1], length), dtype=np.float32)
-        out[..., :count] = values
-        return out
-    return np.take(values, np.arange(length) % count, axis=-1).astype(np.float32, copy=False)
+        out[..., count:] = 0
+    elif out.shape[-1] > count:
+        out[..., count:] = out[..., np.arange(count, out.shape[-1]) % count]
 
 
 def fit_transform(

@@ -13,7 +13,9 @@ def test_toy_run_counts_what_it_wrote(same_process):  # noqa: F811
     assert report["windows"]["rows_and_voxels_of_a_subject"] == [3, 97]
     assert report["frames"]["bytes_of_a_subject"] > 4 * 40 * 97
     assert set(report["reading"]["ratio_to_plain"]) == {"0", "1", "2"}
-    assert all(rate > 0 for rate in report["reading"]["megabytes_per_second"].values())
+    for name in ("megabytes_per_second", "megabytes_per_second_of_first_pass"):
+        assert set(report["reading"][name]) == {"plain", "0", "1", "2"}
+        assert all(rate > 0 for rate in report["reading"][name].values())
 
 
 def test_plain_reading_and_the_loader_read_the_same_bytes(tmp_path):
