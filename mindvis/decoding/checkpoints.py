@@ -69,9 +69,9 @@ def import_checkpoint(
             responses as they are stored, as MinD-Vis does with GOD; or "all", as with BOLD5000.
         transductive: Whether the model has seen test responses, as those that went through
             MinD-Vis' second stage have; every result of it will say so.
-        selected_on: By whose scores the epoch of a checkpoint.pth or finetuned.pth was chosen, which
-            every result of it will say. MinD-Vis keeps the epoch that is best on the test pictures.
-            "nothing" for the last epoch, as export-checkpoint writes it; null where it is not known.
+        selected_on: By whose scores the epoch of a checkpoint.pth or finetuned.pth was chosen;
+            every result of it will say so. MinD-Vis keeps the epoch that is best on the test
+            pictures. "nothing" for the last epoch, null where it is not known.
 
     Raises:
         MindVisError: The file is no such checkpoint, or does not fit the store.
