@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 import yaml
@@ -46,6 +46,7 @@ def import_checkpoint(
     order: Order = "stored",
     statistics: Statistics = "train",
     transductive: bool = True,
+    selected_on: Literal["nothing", "val", "test"] | None = "test",
 ) -> None:
     """Turn a checkpoint of MinD-Vis or CompVis into a model folder of this package.
 
@@ -68,6 +69,9 @@ def import_checkpoint(
             responses as they are stored, as MinD-Vis does with GOD; or "all", as with BOLD5000.
         transductive: Whether the model has seen test responses, as those that went through
             MinD-Vis' second stage have; every result of it will say so.
+        selected_on: By whose scores the epoch of a checkpoint.pth or finetuned.pth was chosen;
+            every result of it will say so. MinD-Vis keeps the epoch that is best on the test
+            pictures. "nothing" for the last epoch, null where it is not known.
 
     Raises:
         MindVisError: The file is no such checkpoint, or does not fit the store.
@@ -75,17 +79,20 @@ def import_checkpoint(
     options = dict(locals())
     folder = check_folder(output, file)
     model, checkpoint = load_model(file, ldm_config, encoder_config)
-    transductive = transductive and checkpoint.kind != "ldm"
+    lineage = {
+        "transductive": transductive and checkpoint.kind != "ldm",
+        "selected_on": selected_on if checkpoint.kind == "pipeline" else None,
+    }
     with replaced(folder) as partial:
         if store is not None:
             sizes = read_sizes(model, checkpoint)
             recipe = Recipe(region_names(roi), order, "legacy", "global", *sizes, statistics)
             fit_to_store(store, subjects, recipe).save(partial)
         save_model(model, partial)
-        write_lineage(partial, task="import-checkpoint", transductive=transductive)
+        write_lineage(partial, task="import-checkpoint", **lineage)
         write_report(partial, checkpoint)
         inputs = [path for path in (file, ldm_config, encoder_config, store) if path is not None]
-        write_provenance(partial, options, inputs, transductive=transductive)
+        write_provenance(partial, options, inputs, **lineage)
     tell(folder, checkpoint)
 
 

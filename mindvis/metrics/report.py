@@ -149,6 +149,7 @@ def render_report(page: Page) -> str:
         ceiling=content.get("ceilings", {}).get("first-stage", {}),
         forest=forest({"decoder": content["metrics"], **content["controls"]}),
         checks=_checks(content),
+        compared=_failed_first(content),
         groups=_groups(content),
         group_metrics=[name for name, m in content["metrics"].items() if m["n"]],
         bars=_class_bars(page.galleries, order, hero),
@@ -325,6 +326,12 @@ def _checks(content: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         }
         for name, check in content.get("control_checks", {}).items()
     }
+
+
+def _failed_first(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Controls as the columns of their table: what the decoder did not beat is in sight at once."""
+    failed = content.get("controls_failed", {})
+    return dict(sorted(content["controls"].items(), key=lambda item: item[0] not in failed))
 
 
 def _class_bars(galleries: Sequence[Gallery], order: str, hero: Mapping[str, Any]) -> list[Bar]:

@@ -63,6 +63,7 @@ def test_an_encoder_becomes_a_folder_that_stages_start_from(file, tmp_path, caps
     encoder = load_encoder(out, legacy.VOXELS, legacy.PATCH, class_token=False)
     assert torch.equal(encoder.trunk.norm.weight, legacy.mae_weights()["norm.weight"])
     assert read_lineage(out)["transductive"] is True
+    assert read_lineage(out)["selected_on"] is None
     assert {"config.yaml", "environment.json", "manifest.json"} <= {p.name for p in out.iterdir()}
     manifest = json.loads((out / "manifest.json").read_text())
     assert [entry["path"] for entry in manifest["files"]] == [str(file)]
@@ -217,6 +218,25 @@ def test_imported_pipelines_decode_a_store(imported, store, tmp_path, capsys):
     assert read_manifest(tmp_path / "out")["transductive"] is True
 
 
+def test_results_of_a_checkpoint_say_that_it_was_chosen_on_test(imported, store, tmp_path, capsys):
+    assert read_lineage(imported)["selected_on"] == read_manifest(imported)["selected_on"] == "test"
+    words = ["decode", imported, "--store", store, "--output", tmp_path / "out", "--guidance", 1]
+    assert run(*words, "--steps", 2, "--draws", 1, "--controls", "false") == 0
+    capsys.readouterr()
+    assert run("evaluate", tmp_path / "out", "--bootstrap", 100, "--permutations", 100) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("DO NOT REPORT: stage import-checkpoint was selected on test")
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["selected_on"] == "test"
+
+
+@pytest.mark.parametrize(("said", "recorded"), [("nothing", "nothing"), ("null", None)])
+def test_another_selection_can_be_said(imported, tmp_path, said, recorded):
+    run("export-checkpoint", imported, "--output", tmp_path / "a.pth")
+    words = ["import-checkpoint", tmp_path / "a.pth", "--output", tmp_path / "two"]
+    assert run(*words, "--selected_on", said) == 0
+    assert read_lineage(tmp_path / "two")["selected_on"] == recorded
+
+
 def test_guidance_is_refused_in_python_too(imported):
     pipeline = MindVisPipeline.from_pretrained(imported)
     with pytest.raises(ConfigError, match=r"guidance of 2.0 .*guidance_scale=1.0"):
@@ -241,6 +261,7 @@ def test_labels_there_and_back_and_there(tmp_path):
     assert run("import-checkpoint", tmp_path / "back.ckpt", "--output", two) == 0
     assert contents(one) == contents(two)
     assert read_lineage(one)["transductive"] is False
+    assert read_lineage(one)["selected_on"] is None
 
 
 def test_stage_b_starts_from_imported_labels(tmp_path):

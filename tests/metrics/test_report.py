@@ -131,6 +131,20 @@ def test_no_text_of_the_data_becomes_markup(rng, tmp_path):
     )
 
 
+def test_a_failed_control_is_the_first_column(rng):
+    page = make_page(rng)
+    group = page.content["controls"]["mean-brain"]
+    page.content["controls"] = {"shuffled-brain": group, "mean-brain": group, "ridge": group}
+
+    def columns():
+        table = render_report(page).split('aria-label="Table of controls"')[1].split("</thead>")[0]
+        return re.findall(r'<th scope="col">([^<]+)</th>', table)[2:]
+
+    assert columns() == ["Shuffled brain", "Mean brain", "Ridge"]
+    page.content["controls_failed"] = {"ridge": "not better than ridge by SSIM"}
+    assert columns() == ["Ridge", "Shuffled brain", "Mean brain"]
+
+
 def test_the_page_fetches_nothing(rng):
     html = render_report(make_page(rng))
     page = Elements(html)
@@ -155,7 +169,7 @@ def test_the_page_holds_truths_draws_table_controls_and_configuration(rng):
     shown = " ".join("".join(page.text).split())
     for text in ("Best", "Median", "Worst", "Random", "Shuffled brain", "Mean brain", "seed: 0"):
         assert text in shown
-    assert "Control missing: ridge of sub-01." in shown
+    assert "No control ridge of sub-01:" in shown
     assert "Transductive." not in shown
     assert "Transductive." in render_report(make_page(rng, transductive=True))
 
@@ -173,7 +187,7 @@ def test_best_and_worst_are_the_ends_of_the_ranking(rng):
 
 def test_without_a_judge_the_page_leads_with_correlation(rng):
     html = render_report(make_page(rng, judge=False))
-    assert "No n-way accuracy." in html
+    assert "No n-way accuracy:" in html
     assert "Pixel correlation" in Elements(html).text
 
 

@@ -3,6 +3,7 @@
 import json
 import shlex
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -116,16 +117,25 @@ def test_shipped_steps_are_commands_with_shipped_configurations(name, tmp_path):
     assert f"#   mindvis reproduce {name}" in text
 
 
-@pytest.mark.parametrize("name", ["demo", "digit69"])
-def test_options_of_shipped_steps_exist(name, tmp_path, monkeypatch):
+def shipped_run(name, folder, optional=True):
+    """The first run of a shipped benchmark, with or without what its user may leave out."""
+    benchmark = load_benchmark(name)
+    given = {
+        key: "x"
+        for key, entry in benchmark.inputs.items()
+        if entry.get("default") is None and (optional or "default" not in entry)
+    }
+    return expand(benchmark, folder, resolve_inputs(benchmark, given))[0]
+
+
+@pytest.mark.parametrize("optional", [False, True])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_options_of_shipped_steps_exist(name, optional, tmp_path):
     """Every plain command's words are parsed by its own parser; stages have tests of their own."""
     from mindvis import cli
     from mindvis.arguments import function_parser, spell_out_switches
 
-    benchmark = load_benchmark(name)
-    needed = {key: "x" for key, e in benchmark.inputs.items() if "default" not in e}
-    runs = expand(benchmark, tmp_path, resolve_inputs(benchmark, needed))
-    for task in runs[0].tasks:
+    for task in shipped_run(name, tmp_path, optional).tasks:
         found, words = COMMANDS[task.words[0]], list(task.words[1:])
         if found.subcommands:
             found, words = found.subcommands[words[0]], words[1:]
@@ -133,6 +143,34 @@ def test_options_of_shipped_steps_exist(name, tmp_path, monkeypatch):
             function = cli.load(found.target)
             parser = function_parser(function, "mindvis", found.positional)
             parser.parse_args(spell_out_switches(function, words))
+
+
+@pytest.mark.parametrize("name", ["bold5000", "god", "nsd"])
+def test_subjects_of_shipped_benchmarks_are_those_that_their_reader_writes(name):
+    """A store names its subjects as the data set's reader does."""
+    facts = import_module(f"preprocessing.{name}").FACTS
+    assert set(load_benchmark(name).subjects) <= set(facts.subjects)
+
+
+@pytest.mark.parametrize("name", ["bold5000", "god"])
+def test_shipped_benchmarks_train_by_the_recipes_of_their_data(name, tmp_path, monkeypatch):
+    """Of the recipe's values only places, subject and seed are others."""
+    changed = {"store", "subjects", "init_from", "encoder", "ldm", "seed"}
+    run = shipped_run(name, tmp_path, optional=False)
+    stages = {task.step: list(task.words) for task in run.tasks if task.words[0] == "fit"}
+    assert list(stages) == ["pretrain", "adapt", "finetune"]
+    for stage, words in stages.items():
+        recipe = config_folder() / name / f"{stage}.yaml"
+        ours, plain = (parse(w, monkeypatch) for w in (words, ["fit", "-c", str(recipe)]))
+        for part in ("model", "data"):
+            one, other = (vars(config[part].init_args) for config in (ours, plain))
+            differing = {key for key in one if one[key] != other[key]}
+            assert differing <= changed
+        assert ours.trainer == plain.trainer
+        assert str(tmp_path) in str(ours.data.init_args.store)
+    chain = [vars(parse(words, monkeypatch).model.init_args) for words in stages.values()]
+    assert chain[1]["init_from"].endswith("shared/pretrain/seed0")
+    assert chain[2]["encoder"] == f"{run.folder}/adapt"
 
 
 @pytest.mark.parametrize("name", SHIPPED)
