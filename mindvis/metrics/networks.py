@@ -81,7 +81,7 @@ class Network:
 
     @torch.inference_mode()
     def features(
-        self, pictures: Pictures, prepare: Preparation, batch_size: int = 32
+        self, pictures: Pictures, prepare: Callable[[Pictures], Tensor], batch_size: int = 32
     ) -> dict[str, Tensor]:
         """Features of pictures, float32 (n, d) on the CPU, for each layer."""
         found: dict[str, list[Tensor]] = {}

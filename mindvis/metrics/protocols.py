@@ -42,7 +42,7 @@ PROTOCOLS = {
     "inside the picture, sample covariance, data range 1, mean over channels",
     "mse": "mean squared error of pictures in [0, 1]",
     "mindvis-pairwise": "share of the other stimuli that a decoded picture resembles less than its "
-    "own; ties count one half",
+    "own; ties count one half; LPIPS: version 0.1 with AlexNet, at the size of the decoded picture",
     "consistency": "pixel correlation of different draws of one stimulus; or that less the "
     "correlation with draws of other stimuli",
     "nsd8-braindiffuser": "pictures resized as bytes by Pillow; PixCorr and SSIM (grey, Gaussian "
@@ -76,6 +76,7 @@ TWO_WAY = {
     SSIM: "two_way_ssim",
     MSE: "two_way_mse",
 }
+TWO_WAY_LPIPS = "two_way_lpips"
 
 
 @dataclass(frozen=True)

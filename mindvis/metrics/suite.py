@@ -1,7 +1,8 @@
 """Protocols of other systems, on request: features, resizes and crops as they have them.
 
 `nsd8-*` are the eight scores of the decoders of the Natural Scenes Dataset; `retrieval-300` is
-MindEye's. What cannot be computed for want of weights is reported as null with the reason.
+MindEye's; `mindvis-pairwise` is MinD-Vis' LPIPS beside what is scored anyway. What cannot be
+computed for want of weights is reported as null with the reason.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from mindvis.errors import CheckpointError
 from mindvis.metrics import functional as M
+from mindvis.metrics.lpips import LPIPS, PUBLISHED, SMALLEST, AtSize, load_lpips
 from mindvis.metrics.networks import (
     CLIP,
     IMAGENET,
@@ -25,7 +27,7 @@ from mindvis.metrics.networks import (
     resize_pillow,
     through_256,
 )
-from mindvis.metrics.protocols import Metric
+from mindvis.metrics.protocols import TWO_WAY_LPIPS, Metric
 from mindvis.metrics.sets import INCEPTION, TITLES, load_inception, set_entries
 from mindvis.metrics.weights import WEIGHTS, locate, verify
 
@@ -33,9 +35,16 @@ Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]
 Kind = Literal["two_way", "distance"]
 Requested = Literal[
-    "nsd8-braindiffuser", "nsd8-mindeye", "nsd8-mindeye2", "retrieval-300", "fid-2048", "kid"
+    "mindvis-pairwise",
+    "nsd8-braindiffuser",
+    "nsd8-mindeye",
+    "nsd8-mindeye2",
+    "retrieval-300",
+    "fid-2048",
+    "kid",
 ]
 REQUESTED: Final[tuple[str, ...]] = get_args(Requested)
+PAIRWISE: Final = "mindvis-pairwise"
 PIXEL_SIDE: Final = 425
 CANDIDATES: Final = 300
 
@@ -132,7 +141,7 @@ class Suite:
     reasons: dict[str, str] = field(default_factory=dict)
     inception: nn.Module | None = None
     _truths: Sequence[Bytes] | None = field(default=None, repr=False)
-    _true: dict[tuple[str, Preparation], dict[str, Tensor]] = field(
+    _true: dict[tuple[str, Preparation | AtSize], dict[str, Tensor]] = field(
         default_factory=dict, repr=False
     )
 
@@ -151,21 +160,36 @@ class Suite:
         names = {f.network for p in protocols if p in NSD for f in NSD[p].features}
         names |= {"clip-vit-l-14"} if "retrieval-300" in protocols else set()
         for name in sorted(names):
-            path = locate(WEIGHTS[name], directory)
-            if path is None:
-                suite.reasons[name] = f"the weights {name} are missing; run `mindvis prefetch`"
-                continue
-            try:
-                suite.digests[name] = verify(WEIGHTS[name], path)
-                suite.networks[name] = build(name, path, device)
-            except CheckpointError as error:
-                suite.reasons[name] = str(error).rstrip(".")
+            suite._load(name, name, directory, device)
+        if PAIRWISE in protocols:
+            suite._load(LPIPS, "alexnet", directory, device)
+            suite.digests[LPIPS] = PUBLISHED
         if set(TITLES) & set(protocols):
             try:
                 suite.inception, suite.digests[INCEPTION] = load_inception(directory)
             except CheckpointError as error:
                 suite.reasons[INCEPTION] = str(error).rstrip(".")
         return suite
+
+    def _load(self, name: str, of: str, directory: str | None, device: str) -> None:
+        """Build one network, or keep the reason why not.
+
+        Args:
+            name: Of the network.
+            of: Name of its weights.
+            directory: A folder of weights, before the caches.
+            device: Where it runs.
+        """
+        path = locate(WEIGHTS[of], directory)
+        if path is None:
+            self.reasons[name] = f"the weights {of} are missing; run `mindvis prefetch`"
+            return
+        try:
+            self.digests[of] = verify(WEIGHTS[of], path)
+            lpips = name == LPIPS
+            self.networks[name] = load_lpips(path, device) if lpips else build(name, path, device)
+        except CheckpointError as error:
+            self.reasons[name] = str(error).rstrip(".")
 
     def sets(self, parts: Sequence[tuple[Bytes, Sequence[Bytes]]]) -> dict[str, dict[str, Any]]:
         """Entries of the scores of all pictures together; see `set_entries`."""
@@ -183,6 +207,8 @@ class Suite:
         for name in self.protocols:
             if name in NSD:
                 found += self._nsd_metrics(name, NSD[name])
+            if name == PAIRWISE:
+                found.append(self._lpips_metric())
             if name == "retrieval-300":
                 for way in ("forward", "backward"):
                     metric = self._metric(
@@ -213,6 +239,12 @@ class Suite:
             )
             for feature in protocol.features
         ]
+
+    def _lpips_metric(self) -> Metric:
+        """Two-way identification by LPIPS."""
+        metric = self._metric(TWO_WAY_LPIPS, "2-way, LPIPS", PAIRWISE, LPIPS, 0.5)
+        used = {name: self.digests[name] for name in ("alexnet", LPIPS) if name in self.digests}
+        return replace(metric, weights={} if LPIPS in self.reasons else used)
 
     def _metric(
         self,
@@ -258,6 +290,8 @@ class Suite:
         """The tables (rows, columns) of one draw and one protocol."""
         if name in NSD:
             return self._nsd(NSD[name], pictures, truths)
+        if name == PAIRWISE and LPIPS in self.networks:
+            return self._lpips(pictures, truths)
         if name == "retrieval-300" and "clip-vit-l-14" in self.networks:
             if len(truths) < CANDIDATES:
                 return {}
@@ -288,8 +322,22 @@ class Suite:
                 tables[f"{protocol.prefix}_{feature.key}"] = compared
         return tables
 
+    def _lpips(self, pictures: Bytes, truths: Sequence[Bytes]) -> dict[str, Tensor]:
+        """Two-way identification by LPIPS, at the size of the decoded pictures; (rows, columns)."""
+        height, width = pictures.shape[1:3]
+        if min(height, width) < SMALLEST:
+            size = f"pictures of {width} x {height} pixels"
+            self.reasons[LPIPS] = f"{size}; LPIPS with AlexNet needs {SMALLEST}"
+            return {}
+        prepare = AtSize(height, width)
+        own = self.networks[LPIPS].features(pictures, prepare)[LPIPS]
+        true = self._true_features(LPIPS, prepare, truths)[LPIPS]
+        if len(true) < 2:
+            return {}
+        return {TWO_WAY_LPIPS: M.two_way_wins(-M.squared_distance(own, true)).mT}
+
     def _true_features(
-        self, name: str, prepare: Preparation, truths: Sequence[Bytes]
+        self, name: str, prepare: Preparation | AtSize, truths: Sequence[Bytes]
     ) -> dict[str, Tensor]:
         """Features of the truths, computed once for all draws and controls of a subject."""
         if self._truths is not truths:

@@ -64,7 +64,14 @@ WEIGHTS: Final[dict[str, Weights]] = {
             "80465313",
             ("mindvis-nway",),
         ),
-        Weights("alexnet", "torch", f"{_TORCH}alexnet-owt-7be5be79.pth", 233, "7be5be79", _NSD),
+        Weights(
+            "alexnet",
+            "torch",
+            f"{_TORCH}alexnet-owt-7be5be79.pth",
+            233,
+            "7be5be79",
+            (*_NSD, "mindvis-pairwise"),
+        ),
         Weights(
             "inception-v3",
             "torch",

@@ -4,6 +4,8 @@ from mindvis.metrics.functional.features import (
     correlation_distance,
     cosine_similarity,
     feature_correlation,
+    lpips_embedding,
+    squared_distance,
     standardised_features,
 )
 from mindvis.metrics.functional.identification import (
@@ -34,6 +36,7 @@ __all__ = [
     "feature_correlation",
     "gaussian_ssim",
     "grey",
+    "lpips_embedding",
     "mse",
     "mse_matrix",
     "n_way_accuracy",
@@ -41,6 +44,7 @@ __all__ = [
     "pixel_correlation",
     "pixel_correlation_matrix",
     "retrieval_accuracy",
+    "squared_distance",
     "ssim",
     "ssim_matrix",
     "standardised_features",

@@ -1,5 +1,7 @@
 """Scores of features: what a network sees in the decoded picture and in the true one."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -45,3 +47,39 @@ def cosine_similarity(predictions: Tensor, truths: Tensor) -> Tensor:
         for features in (predictions, truths)
     )
     return first @ second.mT
+
+
+def lpips_embedding(layers: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
+    """Vectors whose squared distance is LPIPS (Zhang et al. 2018, equation 1).
+
+    At every place the features of a layer are brought to unit length. Of two pictures the squared
+    differences, weighted by channel, are summed over channels and layers and averaged over places.
+
+    Args:
+        layers: For each layer features (n, channels, h, w).
+        weights: For each layer the weight of each channel, (channels,), not negative.
+
+    Returns:
+        (n, d), of the type of the features.
+    """
+    parts = []
+    for features, weight in zip(layers, weights, strict=True):
+        unit = features / (features.norm(dim=1, keepdim=True) + 1e-10)
+        places = features.shape[-2] * features.shape[-1]
+        parts.append((unit * (weight / places).sqrt()[:, None, None]).flatten(1))
+    return torch.cat(parts, 1)
+
+
+def squared_distance(predictions: Tensor, truths: Tensor, block: int = 1 << 16) -> Tensor:
+    """Squared Euclidean distance of every two vectors (p, d) and (t, d): float64 (p, t).
+
+    Args:
+        predictions: (p, d).
+        truths: (t, d).
+        block: Columns that are held in double precision at once.
+    """
+    found = torch.zeros(len(predictions), len(truths), dtype=torch.float64)
+    for one, other in zip(predictions.split(block, 1), truths.split(block, 1), strict=True):
+        first, second = one.double(), other.double()
+        found += first.square().sum(1)[:, None] + second.square().sum(1) - 2 * first @ second.mT
+    return found.clamp_min(0)
