@@ -243,8 +243,9 @@ class Suite:
     def _lpips_metric(self) -> Metric:
         """Two-way identification by LPIPS."""
         metric = self._metric(TWO_WAY_LPIPS, "2-way, LPIPS", PAIRWISE, LPIPS, 0.5)
-        used = {name: self.digests[name] for name in ("alexnet", LPIPS) if name in self.digests}
-        return replace(metric, weights={} if LPIPS in self.reasons else used)
+        if LPIPS in self.reasons:
+            return replace(metric, weights={})
+        return replace(metric, weights={str(n): self.digests[n] for n in ("alexnet", LPIPS)})
 
     def _metric(
         self,

@@ -79,7 +79,7 @@ def squared_distance(predictions: Tensor, truths: Tensor, block: int = 1 << 16) 
         block: Columns that are held in double precision at once.
     """
     found = torch.zeros(len(predictions), len(truths), dtype=torch.float64)
-    for one, other in zip(predictions.split(block, 1), truths.split(block, 1), strict=True):
+    for one, other in zip(*(torch.split(v, block, 1) for v in (predictions, truths)), strict=True):
         first, second = one.double(), other.double()
         found += first.square().sum(1)[:, None] + second.square().sum(1) - 2 * first @ second.mT
     return found.clamp_min(0)
