@@ -173,7 +173,7 @@ def test_without_judge_store_or_mean_brain_the_rest_is_computed(store, tmp_path)
     assert "there is no store" in found["controls_missing"]["ridge of sub-01"]
     assert "no picture" in found["controls_missing"]["mean-brain of sub-02"]
     json.dumps(found, allow_nan=False)
-    assert "No n-way accuracy." in (folder / "report.html").read_text()
+    assert "No n-way accuracy:" in (folder / "report.html").read_text()
 
 
 def test_truths_of_another_size_are_brought_to_that_of_the_pictures(store, tmp_path):
