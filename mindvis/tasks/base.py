@@ -169,8 +169,13 @@ class BrainTask(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _fused(self) -> bool:
-        """Whether the fused AdamW works: not beside a gradient scaler, nor on other devices."""
-        return self.trainer.precision != "16-mixed" and self.device.type in {"cpu", "cuda"}
+        """Whether the fused AdamW works: not beside a gradient scaler, nor on other devices.
+
+        Lightning takes every mixed precision for one with a scaler as soon as gradients are clipped.
+        """
+        mixed = "mixed" in self.trainer.precision and bool(self.trainer.gradient_clip_val)
+        scaled = self.trainer.precision == "16-mixed" or mixed
+        return not scaled and self.device.type in {"cpu", "cuda"}
 
     def averaged_parameters(self) -> dict[str, nn.Parameter]:
         """Parameters whose moving average is exported: by default all that train."""

@@ -276,3 +276,11 @@ def test_what_does_not_fit_is_named(
     filled = [word.replace("{runs}", str(runs)) for word in options]
     assert main([*words, "--output", str(tmp_path / "run"), *filled]) == 2
     assert sentence in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_gradients_are_clipped_beside_mixed_precision(fit_words, store, tmp_path):
+    """As in the recipes of the data sets and the job script."""
+    words = fit_words("pretrain", store, tmp_path)
+    words += ["--trainer.precision", "bf16-mixed", "--trainer.gradient_clip_val", "0.8"]
+    assert main([*words, "--trainer.max_epochs", "1"]) == 0
+    assert (tmp_path / "pretrain" / "complete.json").is_file()
