@@ -35,8 +35,13 @@ class TrainAndTest:
     test: NDArray[np.float32]
 
 
-def ridge_pictures(store: VoxelStore, data: TrainAndTest) -> RidgeBaseline:
+def ridge_pictures(store: VoxelStore, data: TrainAndTest, device: str = "cpu") -> RidgeBaseline:
     """Pictures that ridge regression paints for a subject's decoded stimuli, in their order.
+
+    Args:
+        store: Pictures.
+        data: Responses.
+        device: Where himalaya computes, if it is installed.
 
     Raises:
         BaselineUnavailableError: The store has no pictures.
@@ -44,7 +49,7 @@ def ridge_pictures(store: VoxelStore, data: TrainAndTest) -> RidgeBaseline:
     if store.stimuli is None:
         raise BaselineUnavailableError(f"{store.path} has no pictures")
     images = store.stimuli.images(store.stimuli.index(data.names))
-    return ridge_baseline(data.train, images, data.test)
+    return ridge_baseline(data.train, images, data.test, device=device)
 
 
 def train_and_test(

@@ -79,7 +79,7 @@ def evaluate(
         weights: Folder of such weights, to look in before the caches.
         batch_size: Pictures that the judge sees at once.
         seed: Of the bootstrap, the permutations and the report's random rows.
-        device: Where the judge runs.
+        device: Where the judge runs, and the ridge baseline of himalaya.
 
     Returns:
         What metrics.json holds.
@@ -110,6 +110,7 @@ def evaluate(
         top_k=top_k,
         batch_size=batch_size,
         ridge=ridge,
+        device=device,
         generator=_generator_thumbnails(generator),
         suite=suite,
     )

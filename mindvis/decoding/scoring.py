@@ -52,6 +52,7 @@ class Options:
         top_k: Answers that the judge may give.
         batch_size: Pictures that the judge sees at once.
         ridge: Whether to fit the ridge baseline.
+        device: Where himalaya fits it.
         generator: Thumbnails of the generator's training set; None where it is not known.
         suite: Further protocols.
     """
@@ -66,6 +67,7 @@ class Options:
     top_k: int
     batch_size: int
     ridge: bool = True
+    device: str = "cpu"
     generator: NDArray[np.float32] | None = None
     suite: Suite = field(default_factory=Suite)
 
@@ -235,9 +237,13 @@ class Controls:
         if not options.ridge:
             self.notes[RIDGE] = "the ridge baseline was switched off"
             return
-        ridge = ridge_pictures(store, data)
+        ridge = ridge_pictures(store, data, options.device)
         self.found[RIDGE] = self._own(self._fit(ridge.pictures)[:, None])
-        self.notes["ridge_alpha"] = {"value": ridge.alpha, "at_edge": ridge.at_edge}
+        self.notes["ridge_alpha"] = {
+            "value": ridge.alpha,
+            "at_edge": ridge.at_edge,
+            "chosen_by": ridge.chosen_by,
+        }
 
     def _by_picture(self, training: TrainingPictures) -> None:
         """The training picture most like each decoded one, and how like it is."""
