@@ -36,7 +36,7 @@ def submit_runs(
     before, kind = "", "afterok"
     for job, flags in plan(count, shared):
         wait = [f"--dependency={kind}:{before}"] if before else []
-        logs = f"--output={root / 'slurm'}/{job}-%A_%a.out"
+        logs = f"--output={root / 'slurm'}/{job}-{'%A_%a' if job == 'runs' else '%j'}.out"
         words = ["sbatch", "--parsable", *wait, *flags, logs, str(script), *options, *ENDS[job]]
         say(f"$ {shlex.join(words)}")
         before, kind = (_submit(words) if here else f"<{job}>"), AFTER[job]

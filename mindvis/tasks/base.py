@@ -171,7 +171,7 @@ class BrainTask(LightningModule):
     def _fused(self) -> bool:
         """Whether the fused AdamW works: not beside a gradient scaler, nor on other devices.
 
-        Lightning takes every mixed precision for one with a scaler as soon as gradients are clipped.
+        Where gradients are clipped, Lightning takes every mixed precision for one with a scaler.
         """
         mixed = "mixed" in self.trainer.precision and bool(self.trainer.gradient_clip_val)
         scaled = self.trainer.precision == "16-mixed" or mixed

@@ -2,7 +2,9 @@
 
 import json
 import shlex
+import signal
 import subprocess
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -302,6 +304,8 @@ def test_jobs_wait_for_one_another(tiny, tmp_path, monkeypatch, capsys):
     assert {"--dependency=afterok:1", "--array=0-3"} <= set(lines[1])
     assert "--dependency=afterany:2" in lines[2]
     assert lines[2][-1] == "--collect"
+    logs = [Path(word).name for line in lines for word in line if word.startswith("--output=")]
+    assert logs == ["shared-%j.out", "runs-%A_%a.out", "collect-%j.out"]
     assert lines[1][lines[1].index("--seeds") + 1] == "[3,4]"
     assert "--inputs.draws" not in lines[1]
     script = tmp_path / "out" / "slurm" / "reproduce.sbatch"
@@ -337,6 +341,29 @@ def test_an_array_element_is_one_run(tmp_path):
 
     assert words() == "mindvis reproduce god --output a b"
     assert words(SLURM_ARRAY_TASK_ID="7") == "mindvis reproduce god --output a b --element 7"
+
+
+@pytest.mark.parametrize("name", ["reproduce", "fit"])
+def test_a_job_requeues_itself_before_its_time_is_over(name, tmp_path):
+    """SLURM's signal ends the wait of the script, not the step, which the requeue then ends."""
+    for tool, does in {"srun": "sleep 2; echo step ended; exit 3", "scontrol": 'echo "$@"'}.items():
+        (tmp_path / tool).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / tool).chmod(0o755)
+    script = config_folder() / "slurm" / f"{name}.sbatch"
+    assert "#SBATCH --signal=B:USR1@" in script.read_text()
+    variables = {"SLURM_JOB_ID": "41", "SLURM_ARRAY_TASK_ID": "2", "SLURM_CPUS_PER_TASK": "4"}
+    variables |= {"SLURM_JOB_NUM_NODES": "1", "SLURM_NTASKS_PER_NODE": "1"}
+    job = subprocess.Popen(
+        ["bash", str(script), "god", "store.h5"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", **variables},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(0.5)
+    job.send_signal(signal.SIGUSR1)
+    printed, _ = job.communicate(timeout=30)
+    assert printed.splitlines() == ["requeue 41", "step ended"]
+    assert job.returncode == 3  # a step that fails fails the job
 
 
 # -- to the table ---------------------------------------------------------------------------------
