@@ -14,6 +14,7 @@ from torch import Tensor
 from mindvis.errors import CheckpointError
 from mindvis.models.legacy.accounts import Accounts
 from mindvis.models.legacy.sizes import PUBLISHED_BETAS, number
+from mindvis.models.schedules import noise_betas
 
 BUFFERS: Final = (
     "betas",
@@ -81,7 +82,7 @@ def _agree(stored: Tensor, expected: np.ndarray[Any, np.dtype[np.float64]]) -> b
 
 
 def _betas(start: float, end: float, steps: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.linspace(start**0.5, end**0.5, steps) ** 2
+    return noise_betas("scaled_linear", steps, start, end).numpy()
 
 
 def schedule_buffers(config: Mapping[str, Any]) -> dict[str, Tensor]:
