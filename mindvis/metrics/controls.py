@@ -103,24 +103,24 @@ def fit_sklearn(train: Floats, targets: Floats, test: Floats, alphas: tuple[floa
 def fit_himalaya(
     train: Floats, targets: Floats, test: Floats, alphas: tuple[float, ...], device: str = "cpu"
 ) -> Fit:
-    """himalaya's KernelRidgeCV: the penalty of least error over shuffled folds.
+    """RidgeCV of himalaya, or its KernelRidgeCV: the penalty of least error over shuffled folds.
 
-    himalaya has no closed form of leave-one-out. In double precision, since the smallest penalties
-    are below the rounding of a kernel in single.
+    The smaller of stimuli and voxels decides which, as himalaya advises. It has no closed form of
+    leave-one-out. In double precision, since the smallest penalties are below the rounding of a
+    kernel in single.
     """
     from himalaya.backend import get_backend, set_backend
     from himalaya.kernel_ridge import KernelRidgeCV
+    from himalaya.ridge import RidgeCV
 
     before = get_backend()
     backend = set_backend("torch_cuda" if device.startswith("cuda") else "torch")
+    # one penalty for all targets, tried one after another in bounded memory
+    options = {"local_alpha": False, "n_alphas_batch": 1}
+    common = {"alphas": list(alphas), "fit_intercept": True, "cv": folds(len(train))}
+    kind = RidgeCV if len(train) > train.shape[1] else KernelRidgeCV
     try:
-        model = KernelRidgeCV(
-            alphas=list(alphas),
-            fit_intercept=True,
-            solver_params={"local_alpha": False},
-            cv=folds(len(train)),
-            warn=False,  # that with more stimuli than voxels another solver is faster
-        )
+        model = kind(solver_params=options, **common)
         model.fit(train.astype(np.float64), targets.astype(np.float64))
         predicted = backend.to_numpy(model.predict(test.astype(np.float64)))
         chosen = float(backend.to_numpy(model.best_alphas_)[0])

@@ -36,9 +36,9 @@ def chosen_by_scikit_learn(library, x, y):
     """The penalty that plain scikit-learn chooses: leave-one-out, or the folds of himalaya."""
     if library == "scikit-learn":
         return RidgeCV(alphas=ALPHAS).fit(x, y).alpha_
-    return RidgeCV(alphas=ALPHAS, cv=folds(len(x)), scoring="neg_mean_squared_error").fit(
-        x, y
-    ).alpha_
+    return (
+        RidgeCV(alphas=ALPHAS, cv=folds(len(x)), scoring="neg_mean_squared_error").fit(x, y).alpha_
+    )
 
 
 def test_baseline_is_scikit_learns_ridge_on_all_pixels(planted, library):
