@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mindvis.metrics.comparison import crossed_interval, sign_flip_p
 from mindvis.metrics.functional import n_way_accuracy, n_way_table
-from mindvis.metrics.statistics import bootstrap_interval, pairing_p
+from mindvis.metrics.statistics import bootstrap_interval, pairing_p, too_skewed
 from mindvis.seeding import numpy_generator
 
 Floats = NDArray[np.float64]
@@ -40,6 +40,7 @@ def scores() -> dict[str, Callable[[tuple[int, ...], np.random.Generator], Float
         "50-way, mean .65, as the demo's": lambda n, rng: n_way_scores(2.65, n, rng),
         "50-way, mean .38": lambda n, rng: n_way_scores(1.9, n, rng),
         "50-way, mean .15": lambda n, rng: n_way_scores(1.1, n, rng),
+        "50-way, mean .06": lambda n, rng: n_way_scores(0.5, n, rng),
         "50-way at chance, .02": lambda n, rng: n_way_scores(0.0, n, rng),
     }
 
@@ -51,16 +52,20 @@ def _from_scores(target: Floats, rng: np.random.Generator) -> Floats:
 
 
 def coverage(stimuli: int, repeats: int, resamples: int) -> dict[str, dict[str, float]]:
-    """Share of 95 % intervals that hold the true mean, of BCa and of Student's t beside it."""
+    """Share of 95 % intervals that hold the true mean, of BCa and of Student's t beside it.
+
+    And `flagged`, the share of samples that are marked as too skewed for their number.
+    """
     found = {}
     for name, draw in tqdm(scores().items(), desc=f"coverage, n = {stimuli}"):
         rng = numpy_generator("coverage", name, stimuli)
         truth = float(np.mean([draw((20_000,), rng).mean() for _ in range(20)]))
-        bca = student = 0
+        bca = student = flagged = 0
         for _ in range(repeats):
             values = draw((stimuli,), rng)
             low, high = bootstrap_interval(values, rng, resamples) or (np.nan, np.nan)
             bca += low <= truth <= high
+            flagged += too_skewed(values)
             reach = stats.t.ppf(0.975, stimuli - 1) * values.std(ddof=1) / np.sqrt(stimuli)
             student += abs(values.mean() - truth) <= reach
         sample = draw((20_000,), rng)
@@ -69,6 +74,7 @@ def coverage(stimuli: int, repeats: int, resamples: int) -> dict[str, dict[str, 
             "skewness": float(stats.skew(sample)),
             "bca": bca / repeats,
             "student": student / repeats,
+            "flagged": flagged / repeats,
         }
     return found
 

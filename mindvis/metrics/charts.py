@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from mindvis.metrics.table import interval, number
+from mindvis.metrics.table import flagged, interval, number
 
 # kinds of marks in a fixed order, so that a control looks the same on every page
 KINDS = (
@@ -211,7 +211,7 @@ def result_cells(summary: Mapping[str, Any], names: Sequence[str]) -> list[dict[
     return [
         {
             "value": number(name, entry.get("value")),
-            "interval": interval(name, entry.get("ci95")),
+            "interval": flagged(name, entry),
         }
         for name, entry in ((name, summary["metrics"].get(name, {})) for name in names)
     ]

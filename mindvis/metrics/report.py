@@ -31,12 +31,13 @@ from mindvis.metrics.charts import (
 )
 from mindvis.metrics.curves import training_panel
 from mindvis.metrics.protocols import PIXEL_CORRELATION
-from mindvis.metrics.table import interval, is_share, number, p_value, stratum
+from mindvis.metrics.table import interval, is_share, number, p_value, size, stratum, whole
 from mindvis.metrics.thumbnails import choose_step, data_uri
 from mindvis.metrics.verdict import LABELS, verdict
 from mindvis.seeding import numpy_generator
 
 Step = tuple[int | None, int | None]
+BESIDE = ("pixel_correlation", "ssim", "mse")  # scores of a card beside the leading one
 PER_SECTION = 6  # cards among the best, the median, the worst and the random
 SAMPLED = 24  # pictures that tell how large all of them will be
 
@@ -130,6 +131,7 @@ def render_report(page: Page) -> str:
     order = _headline(content)
     hero = content["metrics"][order]
     kind, sentence = verdict(content)
+    ordered = _best_first(cards, order, hero["better"] == "lower")
     small = bool(page.galleries) and max(page.galleries[0].truths.shape[1:3]) <= 40
     return fill_template(
         "report.html",
@@ -138,19 +140,24 @@ def render_report(page: Page) -> str:
         hero=hero,
         verdict=(kind, sentence),
         verdict_label=LABELS[kind],
-        cards=_best_first(cards, order, hero["better"] == "lower"),
-        images=Markup(_gallery_images(cards)),  # data URIs in JSON: no markup is possible
+        cards=ordered,
+        beside=[name for name in BESIDE if content["metrics"].get(name, {}).get("n")],
+        blank=_blank(order),
+        entries=_json([_entry(card, order) for card in ordered]),
+        images=_json([uri for c in cards for uri in (c.truth, *(p.uri for p in c.pictures))]),
         sections=_sections(cards, order, page.seed),
         sample=_random_cards(cards, page.seed, 8),
         sortable={name: m["title"] for name, m in content["metrics"].items() if m["n"]},
         lower=[name for name, m in content["metrics"].items() if m["better"] == "lower"],
         classes=sorted({card.label for card in cards} | {card.category for card in cards}),
         protocols=_protocols(content),
+        skewed=_skewed(content),
         ceiling=content.get("ceilings", {}).get("first-stage", {}),
         forest=forest({"decoder": content["metrics"], **content["controls"]}),
         checks=_checks(content),
         compared=_failed_first(content),
         groups=_groups(content),
+        every=[stratum(name) for name in whole(content)],
         group_metrics=[name for name, m in content["metrics"].items() if m["n"]],
         bars=_class_bars(page.galleries, order, hero),
         ranks=_rank_bars(page.galleries, content),
@@ -243,13 +250,34 @@ def _card(gallery: Gallery, i: int, step: Step, first: int) -> Card:
     )
 
 
-def _gallery_images(cards: Sequence[Card]) -> str:
-    """All pictures of the gallery as a JSON list, in the order that `Card.first` counts.
+def _entry(card: Card, order: str) -> dict[str, Any]:
+    """What the page's script lays a card of the gallery out from; `first` counts `images`.
 
-    Within the page they are inert text: a thousand stimuli open as fast as ten, and a picture is
-    decoded when it comes into sight. A data URI holds no character that could end the element.
+    Neither cards nor pictures of the gallery are markup: a thousand stimuli open as fast as ten,
+    and a picture is decoded when it comes into sight.
     """
-    return json.dumps([uri for c in cards for uri in (c.truth, *(p.uri for p in c.pictures))])
+    return {
+        "subject": card.subject,
+        "stimulus": card.stimulus,
+        "label": card.label,
+        "category": card.category,
+        "seen": card.seen,
+        "first": card.first,
+        "draws": [[picture.name, picture.hit] for picture in card.pictures],
+        "scores": {k: float(f"{v:.6g}") for k, v in card.scores.items() if v is not None},
+        "shown": {name: number(name, card.scores.get(name)) for name in (order, *BESIDE)},
+    }
+
+
+def _blank(order: str) -> Card:
+    """The card that the script copies."""
+    scores: dict[str, float | None] = dict.fromkeys((order, *BESIDE))
+    return Card("", "", "", "", "unseen", "", (Picture("", "", None),), scores, 0)
+
+
+def _json(content: Any) -> Markup:
+    """JSON that cannot end the element it stands in: no text of it is markup."""
+    return Markup(json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"))
 
 
 def _best_first(cards: Sequence[Card], order: str, lower: bool) -> list[Card]:
@@ -291,16 +319,19 @@ def _random_cards(cards: Sequence[Card], seed: int, count: int) -> list[Card]:
 def _groups(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Rows of the table of seen and unseen classes and of subjects."""
     names = [name for name, m in content["metrics"].items() if m["n"]]
-    parts: dict[str, Mapping[str, Any]] = {"All stimuli": content}
-    parts |= {stratum(name).capitalize(): part for name, part in content["strata"].items()}
-    for subject, part in content["subjects"].items():
-        if len(content["subjects"]) > 1:
+    parts: dict[str, Mapping[str, Any]] = {}
+    subjects = content["subjects"] if len(content["subjects"]) > 1 else {}
+    for subject, part in {"": content, **subjects}.items():
+        if subject:
             parts[subject] = part
-            parts |= {f"{subject}, {stratum(name)}": s for name, s in part["strata"].items()}
+        every = whole(part)
+        for name in part["strata"]:
+            title = f"{subject}, {stratum(name)}" if subject else stratum(name).capitalize()
+            parts |= {} if name in every else {title: part["strata"][name]}
     return [
         {
             "title": title,
-            "stimuli": max((m["n"] for m in part["metrics"].values()), default=0),
+            "stimuli": size(part),
             "cells": result_cells(part, names),
         }
         for title, part in parts.items()
@@ -313,6 +344,12 @@ def _protocols(content: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[st
     for name, entry in [*content["metrics"].items(), *content.get("sets", {}).items()]:
         tables.setdefault(entry["protocol"], []).append((name, entry))
     return [(name, content["protocols"].get(name, ""), rows) for name, rows in tables.items()]
+
+
+def _skewed(content: Mapping[str, Any]) -> str:
+    """What the mark beside an interval says; nothing where there is none."""
+    found = [e["ci95_warning"] for e in content["metrics"].values() if "ci95_warning" in e]
+    return f"{found[0]}." if found else ""
 
 
 def _checks(content: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -10,6 +10,7 @@ from scipy import stats
 Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
 FEWEST = 3  # stimuli; fewer give no interval
+SKEWED = 0.075  # acceleration above which an interval is too narrow, by the simulations of the docs
 
 
 def bootstrap_interval(
@@ -33,6 +34,23 @@ def bootstrap_interval(
     bca = _interval(values, generator, resamples, "BCa")
     # BCa has no value when no resample lies on one side of the mean, as with one odd value in many
     return bca if np.isfinite(bca).all() else _interval(values, generator, resamples, "percentile")
+
+
+def too_skewed(values: Floats) -> bool:
+    """Whether a few stimuli carry so much of the mean that its interval may be too narrow.
+
+    The acceleration of BCa, a = skewness / (6 sqrt(n)) for a mean (Efron 1987), against `SKEWED`: a
+    sample that is skewed for its size, as n-way accuracies near chance are, often lacks the rare
+    large values that make the mean.
+
+    Args:
+        values: (stimuli,).
+    """
+    centred = np.asarray(values, dtype=np.float64) - np.mean(values)
+    spread = float((centred**2).sum())
+    if len(centred) < FEWEST or spread == 0:
+        return False
+    return bool(abs(float((centred**3).sum())) > 6 * SKEWED * spread**1.5)
 
 
 def _interval(

@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindvis.metrics.protocols import PROTOCOLS, Metric
-from mindvis.metrics.statistics import FEWEST, bootstrap_interval, pairing_p
+from mindvis.metrics.statistics import FEWEST, bootstrap_interval, pairing_p, too_skewed
 from mindvis.seeding import numpy_generator
 
 Floats = NDArray[np.float64]
+NARROW = (
+    "{n} stimuli are too few for scores so skewed: the interval holds the mean less often than in "
+    "95 of 100; ask p whether it is above chance"
+)
 SHUFFLED = "shuffled-brain"
 MEAN_BRAIN = "mean-brain"
 GAUSSIAN_BRAIN = "gaussian-brain"
@@ -63,7 +67,10 @@ class SubjectScores:
         ceilings: The same for what no decoder can exceed.
         flags: For a stratum other than `seen` bool (stimuli,).
         closeness: (stimuli,): correlation of the decoded pictures with the training pictures
-            nearest to them, less that of the true picture with its nearest; None if unknown.
+            nearest to them, less that of the true picture with its nearest, by thumbnails of 8
+            pixels; None if unknown.
+        told_beyond: (stimuli,): what they tell of the true picture that those training pictures
+            do not, a partial correlation; None if unknown.
     """
 
     subject: str
@@ -75,6 +82,7 @@ class SubjectScores:
     ceilings: dict[str, dict[str, Floats]] = field(default_factory=dict)
     flags: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     closeness: Floats | None = None
+    told_beyond: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -176,6 +184,8 @@ def _interval(values: Floats, settings: Settings, *parts: object) -> dict[str, A
     entry: dict[str, Any] = {"value": float(values.mean()), "ci95": interval, "n": len(values)}
     if interval is None:
         entry["ci95_reason"] = f"{len(values)} stimuli; an interval needs at least {FEWEST}"
+    elif too_skewed(values):
+        entry["ci95_warning"] = NARROW.format(n=len(values))
     return entry
 
 

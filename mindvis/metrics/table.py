@@ -5,6 +5,7 @@ from typing import Any
 
 from mindvis.metrics.verdict import first_line
 
+SKEWED_REMARK = "too few stimuli for scores so skewed: the interval may be too narrow, p is exact"
 NOTHING = "–"  # noqa: RUF001 - an en dash, the sign for "no value" in tables
 
 
@@ -50,6 +51,15 @@ def interval(metric: str, ends: Sequence[float] | None) -> str:
     return f"{low.removesuffix(' %')} to {high}"
 
 
+def flagged(metric: str, entry: Mapping[str, Any]) -> str:
+    """An entry's interval, with a mark where it may be too narrow.
+
+    >>> flagged("n_way", {"ci95": (0.01, 0.12), "ci95_warning": "too few"})
+    '1.0 to 12.0 % *'
+    """
+    return interval(metric, entry.get("ci95")) + (" *" if "ci95_warning" in entry else "")
+
+
 STRATA = {
     "seen": "seen classes",
     "unseen": "unseen classes",
@@ -67,6 +77,16 @@ def stratum(name: str) -> str:
     ('unseen classes', 'bright')
     """
     return STRATA.get(name, name.replace("-", " "))
+
+
+def size(summary: Mapping[str, Any]) -> int:
+    """Stimuli that a summary holds."""
+    return max((entry["n"] for entry in summary["metrics"].values()), default=0)
+
+
+def whole(summary: Mapping[str, Any]) -> list[str]:
+    """Strata that hold every stimulus: a row of theirs would repeat the results."""
+    return [name for name, part in summary["strata"].items() if size(part) == size(summary)]
 
 
 def p_value(value: float | None) -> str:
@@ -102,7 +122,7 @@ def result_rows(summary: Mapping[str, Any]) -> list[list[str]]:
             [
                 entry["title"],
                 number(name, entry["value"]),
-                interval(name, entry["ci95"]),
+                flagged(name, entry),
                 number(name, entry["chance"]),
                 p_value(entry["p"]),
                 *beside,
@@ -119,7 +139,8 @@ def text_table(content: Mapping[str, Any]) -> str:
     """
     lines = [first_line(content), "", grid(result_rows(content))]
     headline = content["headline"]
-    groups = {stratum(name): part for name, part in content["strata"].items()}
+    every = whole(content)
+    groups = {stratum(n): part for n, part in content["strata"].items() if n not in every}
     if len(content["subjects"]) > 1:
         groups |= content["subjects"]
     if groups:
@@ -127,7 +148,7 @@ def text_table(content: Mapping[str, Any]) -> str:
         rows = [[title, "value", "95 % interval", "stimuli"]]
         for name, part in groups.items():
             entry = part["metrics"][headline]
-            value, ends = number(headline, entry["value"]), interval(headline, entry["ci95"])
+            value, ends = number(headline, entry["value"]), flagged(headline, entry)
             rows.append([name, value, ends, str(entry["n"])])
         lines += ["", grid(rows)]
     lines += _remarks(content)
@@ -136,7 +157,7 @@ def text_table(content: Mapping[str, Any]) -> str:
 
 def _remarks(content: Mapping[str, Any]) -> list[str]:
     """What a reader must know beside the numbers."""
-    remarks = []
+    remarks = [f"all stimuli: {stratum(name)}" for name in whole(content)]
     if content["transductive"]:
         remarks.append("transductive: the encoder was tuned on unlabelled test responses")
     judge = content["judge"]
@@ -146,5 +167,7 @@ def _remarks(content: Mapping[str, Any]) -> list[str]:
     elif judge["accuracy_on_truth"]["value"] is not None:
         share = number("n_way", judge["accuracy_on_truth"]["value"])
         remarks.append(f"judge {judge['name']}: right about {share} of the true pictures")
+    if any("ci95_warning" in entry for entry in content["metrics"].values()):
+        remarks.append(f"* {SKEWED_REMARK}")
     remarks += [f"no {name}: {reason}" for name, reason in content["controls_missing"].items()]
     return ["", *remarks] if remarks else []

@@ -112,23 +112,27 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.found if name == tag]
 
 
+def listed(html, name="entries"):
+    """A list of the page's script: cards of the gallery, or their pictures."""
+    return json.loads(html[html.index(f'id="{name}">') :].split(">", 1)[1].split("</script>")[0])
+
+
 def test_no_text_of_the_data_becomes_markup(rng, tmp_path):
     labels = [HOSTILE[i % 4] for i in range(STIMULI)]
     run = tmp_path / "<i>run"
     run.mkdir()
     (run / "metrics.csv").write_text("epoch,<u>loss\n0,1.0\n1,0.5\n")
     (run / "config.yaml").write_text("name: </pre><script>")
-    page = Elements(render_report(make_page(rng, labels, runs=[run])))
+    html = render_report(make_page(rng, labels, runs=[run]))
+    page = Elements(html)
     kinds = [script.get("type") for script in page.all("script")]
-    assert kinds == ["application/json", None]
+    assert kinds == ["application/json", "application/json", None]
     tags = {tag for tag, _ in page.found}
     assert tags.isdisjoint({"b", "i", "u", "iframe", "object", "base", "link"})
     assert not [a for _, attributes in page.found for a in attributes if a.startswith("on")]
     shown = "".join(page.text)
     assert all(text in shown for text in HOSTILE)
-    assert {card["data-label"] for card in page.all("article") if "data-label" in card} == set(
-        HOSTILE
-    )
+    assert {card["label"] for card in listed(html)} == set(HOSTILE)
 
 
 def test_a_failed_control_is_the_first_column(rng):
@@ -145,11 +149,33 @@ def test_a_failed_control_is_the_first_column(rng):
     assert columns() == ["Ridge", "Shuffled brain", "Mean brain"]
 
 
+def test_no_row_of_strata_repeats_the_results(rng):
+    page = make_page(rng, subjects=1)
+    assert set(page.content["strata"]) == {"seen", "unseen"}
+
+    def rows():
+        return re.findall(r"<th[^>]*>([^<]* classes|All stimuli)</th>", render_report(page))
+
+    assert rows() == ["Seen classes", "Unseen classes"]
+    page.content["strata"] = {"seen": {"metrics": page.content["metrics"]}}
+    assert rows() == []
+    assert "All stimuli: seen classes." in render_report(page)
+
+
+def test_an_interval_that_may_be_too_narrow_is_marked(rng):
+    page = make_page(rng)
+    assert " *</span>" not in render_report(page)
+    page.content["metrics"]["n_way"]["ci95_warning"] = "9 stimuli are too few"
+    shown = render_report(page)
+    assert shown.count(" *</span>") == 1
+    assert "* 9 stimuli are too few." in shown
+
+
 def test_the_page_fetches_nothing(rng):
     html = render_report(make_page(rng))
     page = Elements(html)
     shown = [image["src"] for image in page.all("img") if "src" in image]
-    shown += json.loads(html[html.index('id="images">') + 12 :].split("</script>")[0])
+    shown += listed(html, "images")
     assert len(shown) == 24 * 3 + 2 * 8 + 2 * STIMULI * 3  # examples, sample, gallery
     assert all(source.startswith("data:image/") for source in shown)
     assert not re.search(r"(?:https?:)?//[a-z]", re.sub(r"data:image/[^\"]+", "", html))
@@ -161,11 +187,19 @@ def test_the_page_fetches_nothing(rng):
 
 
 def test_the_page_holds_truths_draws_table_controls_and_configuration(rng):
-    html = render_report(make_page(rng))
+    made = make_page(rng)
+    html = render_report(made)
     page = Elements(html)
-    cards = [a for a in page.all("article") if "data-stimulus" in a]
+    cards = listed(html)
     assert len(cards) == 2 * STIMULI
-    assert len(page.all("article")) == len(cards) + 4 * 6  # best, median, worst, random
+    assert len(page.all("article")) == 4 * 6 + 1  # best, median, worst, random; one to copy
+    pictures = listed(html, "images")
+    gallery = made.galleries[1]
+    card = next(c for c in cards if (c["subject"], c["stimulus"]) == ("sub-02", "stimulus-2"))
+    assert card["scores"]["mse"] == pytest.approx(gallery.scores["mse"][2], rel=1e-5)
+    assert pictures[card["first"]] == data_uri(gallery.truths[2], (None, None))
+    assert pictures[card["first"] + 2] == data_uri(gallery.decoded[2, 1], (None, None))
+    assert card["draws"][1] == [gallery.named[2, 1], bool(gallery.hits[2, 1])]
     shown = " ".join("".join(page.text).split())
     for text in ("Best", "Median", "Worst", "Random", "Shuffled brain", "Mean brain", "seed: 0"):
         assert text in shown
@@ -220,7 +254,8 @@ def browse(tmp_path):
         path.write_text(html, encoding="utf-8")
         options = (
             "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
-            "--disable-component-update --disable-sync --enable-logging=stderr --dump-dom"
+            "--disable-component-update --disable-sync --enable-logging=stderr --dump-dom "
+            "--virtual-time-budget=5000"  # the page lays out the cards that are not in sight, too
         )
         done = subprocess.run(
             [
@@ -242,22 +277,33 @@ def browse(tmp_path):
 
 
 def shown_cards(document):
-    """Attributes of the visible cards of the gallery, in order."""
-    gallery = document[document.index('id="gallery"') :]
-    tags = re.findall(r"<article class=\"card\"([^>]*data-stimulus[^>]*)>", gallery)
-    return [
-        {k: unescape(v) for k, v in re.findall(r'data-([a-z-]+)="([^"]*)"', tag)}
-        for tag in tags
-        if " hidden" not in tag
-    ]
+    """Cards that the gallery shows, in order: subject, stimulus and label, and their markup."""
+    gallery = document[document.index('id="gallery"') : document.index('id="blank"')]
+    parts = re.split(r"<article", gallery)[1:]
+    shown = [part for part in parts if " hidden" not in part.split(">")[0]]
+    pattern = r"<h3>([^<]*)</h3>\s*<p>([^<]*) · ([^<]*?) <"
+    return [(*map(unescape, re.search(pattern, part).groups()), part) for part in shown]
 
 
-def test_the_browser_sorts_by_score(rng, browse):
-    cards = shown_cards(browse(render_report(make_page(rng)), "#view?sort=ssim&order=worst"))
-    scores = [float(card["score-ssim"]) for card in cards]
+def test_the_browser_sorts_by_score_and_lays_cards_out(rng, browse):
+    made = make_page(rng)
+    cards = shown_cards(browse(render_report(made), "#view?sort=ssim&order=worst"))
+    own = {gallery.subject: gallery.scores["ssim"] for gallery in made.galleries}
+    scores = [own[subject][int(stimulus.split("-")[1])] for _, subject, stimulus, _ in cards]
     assert len(scores) == 2 * STIMULI
     assert scores == sorted(scores)
     assert scores != sorted(scores, reverse=True)
+    _, subject, stimulus, markup = cards[0]
+    gallery, place = made.galleries[subject == "sub-02"], int(stimulus.split("-")[1])
+    truth, *drawn = re.findall(r"<img[^>]*>", markup)
+    assert data_uri(gallery.truths[place], (None, None)) in truth
+    for tag, picture, name in zip(drawn, gallery.decoded[place], gallery.named[place], strict=True):
+        assert data_uri(picture, (None, None)) in tag
+        assert f"the judge says {name}" in unescape(tag)
+    hits = [kind == "hit" for kind in re.findall(r'class="tile (hit|miss)"', markup)]
+    assert hits == gallery.hits[place].tolist()
+    assert ("unseen class" in markup) == (not gallery.seen[place])
+    assert f">{gallery.scores['ssim'][place]:.3f}<" in markup
 
 
 def test_the_browser_filters_by_class_subject_and_score(rng, browse):
@@ -265,10 +311,11 @@ def test_the_browser_filters_by_class_subject_and_score(rng, browse):
     fragment = "#view?class=onerror&subject=sub-02&sort=mse&order=best&min=0.2&max=0.9"
     document = browse(render_report(made), fragment)
     cards = shown_cards(document)
-    scores = [float(card["score-mse"]) for card in cards]
-    own = made.galleries[1].scores["mse"][1::4]  # stimuli of the class that was asked for
-    assert scores == pytest.approx(sorted(s for s in own if 0.2 <= s <= 0.9), abs=1e-5)
-    assert {(card["subject"], card["label"]) for card in cards} == {("sub-02", HOSTILE[1])}
+    every = made.galleries[1].scores["mse"]
+    scores = [every[int(stimulus.split("-")[1])] for _, _, stimulus, _ in cards]
+    own = every[1::4]  # stimuli of the class that was asked for
+    assert scores == sorted(s for s in own if 0.2 <= s <= 0.9)
+    assert {card[:2] for card in cards} == {(HOSTILE[1], "sub-02")}
     assert f"{len(cards)} of {2 * STIMULI}" in document
     assert "<title>Decoded pictures" in document  # no script of the data ran
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mindvis.metrics.statistics import bootstrap_interval, pairing_p
+from mindvis.metrics.statistics import SKEWED, bootstrap_interval, pairing_p, too_skewed
 
 
 def test_interval_is_scipys_bca(rng):
@@ -25,6 +25,20 @@ def test_interval_covers_the_mean_about_as_often_as_it_says(rng):
         low, high = bootstrap_interval(rng.beta(0.6, 0.9, size=50), rng, 400)
         covered += low <= 0.4 <= high
     assert 180 <= covered <= 199
+
+
+def test_too_skewed_is_the_acceleration_of_the_jackknife(rng):
+    found = set()
+    for shape in np.linspace(0.02, 1, 60):
+        values = rng.beta(shape, 1.5, size=30)
+        ones = np.array([np.delete(values, i).mean() for i in range(30)])
+        gaps = ones.mean() - ones
+        acceleration = (gaps**3).sum() / (6 * (gaps**2).sum() ** 1.5)
+        assert too_skewed(values) == too_skewed(-values) == (abs(acceleration) > SKEWED)
+        found.add(too_skewed(values))
+    assert found == {True, False}
+    assert not too_skewed(np.full(30, 0.2))
+    assert not too_skewed(np.array([0.0, 1.0]))
 
 
 @pytest.mark.parametrize("values", [[0.3, 0.3, 0.3], [0.0] * 9])

@@ -1,6 +1,7 @@
 """Summaries: the unit is the stimulus, nulls have reasons, strata are what they say."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,6 +107,19 @@ def test_two_stimuli_have_no_interval_and_say_why(rng):
     entry = summarise([subject(rng, ids=("a", "b"))], METRICS, SETTINGS)["metrics"]["mse"]
     assert entry["ci95"] is None
     assert entry["ci95_reason"] == "2 stimuli; an interval needs at least 3"
+
+
+def test_scores_too_skewed_for_their_number_are_flagged(rng):
+    one = subject(rng)
+    ids = len(one.stimuli)
+    rare = np.zeros((ids, 1))
+    rare[0] = 1.0
+    even = rng.normal(0.5, 0.1, (ids, 1))
+    for values, warned in ((rare, True), (even, False)):
+        one = replace(one, draws={"n_way": values})
+        entry = summarise([one], METRICS, SETTINGS)["metrics"]["n_way"]
+        assert ("ci95_warning" in entry) == warned
+        assert entry.get("ci95_warning", "").startswith(f"{ids} stimuli are too few" * warned)
 
 
 def test_strata_are_the_seen_and_the_unseen_stimuli(rng):
