@@ -1,13 +1,11 @@
 """Controls that paint nothing: training pictures, found by the response or by what was decoded."""
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mindvis.data.reader import VoxelStore
 from mindvis.decoding.baseline import BaselineUnavailableError, TrainAndTest
-from mindvis.metrics.nearest import nearest, thumbnails
+from mindvis.metrics.nearest import SIDE, nearest, thumbnails
 
 Bytes = NDArray[np.uint8]
 BLOCK = 512  # pictures in memory at once
@@ -30,13 +28,7 @@ class TrainingPictures:
         self.stimuli = store.stimuli
         self.data = data
         self.rows = store.stimuli.index(data.names)
-
-    @cached_property
-    def thumbnails(self) -> NDArray[np.float32]:
-        """(training stimuli, 3072), as `mindvis.metrics.nearest` compares them."""
-        starts = range(0, len(self.rows), BLOCK)
-        blocks = (self.stimuli.images(self.rows[start : start + BLOCK]) for start in starts)
-        return np.concatenate([thumbnails(block) for block in blocks])
+        self._known: dict[int, NDArray[np.float32]] = {}
 
     def nearest_by_brain(self) -> Bytes:
         """The picture whose standardised response correlates most, (test stimuli, H, W, 3)."""
@@ -46,17 +38,32 @@ class TrainingPictures:
         queries, candidates = (_unit_rows((part - mean) / spread) for part in (test, train))
         return self.stimuli.images(self.rows[nearest(queries, candidates)[0]])
 
-    def nearest_by_picture(self, decoded: Bytes) -> tuple[Bytes, NDArray[np.float32]]:
-        """The picture most like each decoded one, (stimuli, draws, H, W, 3), and how like."""
+    def nearest_by_picture(
+        self, decoded: Bytes, side: int = SIDE
+    ) -> tuple[Bytes, NDArray[np.float32]]:
+        """The picture most like each decoded one, (stimuli, draws, H, W, 3), and how like.
+
+        Args:
+            decoded: uint8 (stimuli, draws, ., ., 3).
+            side: Pixels of the thumbnails that are compared.
+        """
         flat = decoded.reshape(-1, *decoded.shape[2:])
-        places, likeness = nearest(thumbnails(flat), self.thumbnails)
+        places, likeness = nearest(thumbnails(flat, side=side), self._thumbnails(side))
         found = self.stimuli.images(self.rows[places])
         shape = decoded.shape[:2]
         return found.reshape(*shape, *found.shape[1:]), likeness.reshape(shape)
 
-    def likeness(self, truths: Bytes) -> NDArray[np.float32]:
+    def likeness(self, truths: Bytes, side: int = SIDE) -> NDArray[np.float32]:
         """How like each true picture the most similar of them is, (stimuli,)."""
-        return nearest(thumbnails(truths), self.thumbnails)[1]
+        return nearest(thumbnails(truths, side=side), self._thumbnails(side))[1]
+
+    def _thumbnails(self, side: int) -> NDArray[np.float32]:
+        """(training stimuli, 3 side^2), as `mindvis.metrics.nearest` compares them."""
+        if side not in self._known:
+            starts = range(0, len(self.rows), BLOCK)
+            blocks = (self.stimuli.images(self.rows[start : start + BLOCK]) for start in starts)
+            self._known[side] = np.concatenate([thumbnails(block, side=side) for block in blocks])
+        return self._known[side]
 
 
 def _unit_rows(rows: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from mindvis.decoding.predictions import SubjectPictures, read_draws, read_pictu
 from mindvis.decoding.retrieval import TrainingPictures
 from mindvis.metrics.features import Judge
 from mindvis.metrics.functional import target_rank
-from mindvis.metrics.nearest import NEAR_DUPLICATE, near_duplicates
+from mindvis.metrics.nearest import COARSE, NEAR_DUPLICATE, near_duplicates, told_beyond
 from mindvis.metrics.pairing import (
     Floats,
     Truths,
@@ -115,6 +115,7 @@ def score_subject(pictures: SubjectPictures, options: Options) -> SubjectResult:
         ceilings=controls.ceilings,
         flags=controls.flags,
         closeness=controls.closeness,
+        told_beyond=controls.told_beyond,
     )
     notes |= {"picture_size": [width, height], "truths_resized": resized, **judged}
     return SubjectResult(
@@ -192,6 +193,7 @@ class Controls:
         self.ceilings: dict[str, dict[str, Floats]] = {}
         self.flags: dict[str, NDArray[np.bool_]] = {}
         self.closeness: Floats | None = None
+        self.told_beyond: Floats | None = None
         self.notes: dict[str, Any] = {}
 
     def score(self) -> None:
@@ -246,13 +248,17 @@ class Controls:
         }
 
     def _by_picture(self, training: TrainingPictures) -> None:
-        """The training picture most like each decoded one, and how like it is."""
-        found, likeness = training.nearest_by_picture(self.decoded)
-        flat = self._fit(found.reshape(-1, *found.shape[2:]))
-        self.found[NEAREST_PICTURE] = self._own(flat.reshape(self.decoded.shape))
-        expected = training.likeness(self.truths.pictures)
-        self.flags["near-duplicate"] = expected >= NEAR_DUPLICATE
-        self.closeness = (likeness.mean(1) - expected).astype(np.float64)
+        """The training picture most like each decoded one, and whether that is one's copy."""
+        found, _ = training.nearest_by_picture(self.decoded)
+        coarse, likeness = training.nearest_by_picture(self.decoded, COARSE)
+        truths, draws = self.truths.pictures, self.decoded.shape[1]
+        flat = [part.reshape(-1, *part.shape[2:]) for part in (self.decoded, found, coarse)]
+        self.found[NEAREST_PICTURE] = self._own(self._fit(flat[1]).reshape(self.decoded.shape))
+        self.flags["near-duplicate"] = training.likeness(truths) >= NEAR_DUPLICATE
+        closeness = likeness.mean(1) - training.likeness(truths, COARSE)
+        self.closeness = closeness.astype(np.float64)
+        told = told_beyond(flat[0], flat[1:], np.repeat(truths, draws, axis=0))
+        self.told_beyond = told.reshape(-1, draws).mean(1)
 
     def _fit(self, painted: Bytes | Sequence[Bytes]) -> Bytes:
         """Pictures in the size of the truths."""

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
+from sklearn.linear_model import LinearRegression
 
-from mindvis.metrics.nearest import near_duplicates, nearest, thumbnails
+from mindvis.metrics.nearest import BLURS, near_duplicates, nearest, thumbnails, told_beyond
 
 
 @pytest.fixture
@@ -42,3 +44,25 @@ def test_nearest_is_the_same_in_blocks(rng):
 def test_a_picture_of_one_colour_is_like_nothing(pictures):
     grey = np.full((1, 9, 9, 3), 77, dtype=np.uint8)
     assert nearest(thumbnails(grey), thumbnails(pictures))[1][0] == 0
+
+
+def test_what_is_told_beyond_is_a_partial_correlation(pictures):
+    """Against the residuals of two regressions, by scikit-learn."""
+    decoded, truths, known = pictures[:2], pictures[2:4], pictures[4:]
+    found = told_beyond(decoded, [known], truths)
+    for one, true, given, value in zip(decoded, truths, known, found, strict=True):
+        blurs = [gaussian_filter(given.astype(float), (40 * b, 40 * b, 0)) for b in (0, *BLURS)]
+        x = np.stack([blur.ravel() for blur in blurs], axis=1)
+        left, right = (y.ravel() - LinearRegression().fit(x, y.ravel()).predict(x)
+                       for y in (one.astype(float), true.astype(float)))  # fmt: skip
+        assert value == pytest.approx(np.corrcoef(left, right)[0, 1], abs=1e-9)
+
+
+def test_a_copy_tells_nothing_beyond_its_original_and_the_truth_does(pictures, rng):
+    truths, known = pictures[:3], pictures[3:]
+    blurred = gaussian_filter(known, (0, 40 * BLURS[2], 40 * BLURS[2], 0))
+    noise = rng.integers(0, 256, known.shape)
+    for copy in (known, blurred, (0.5 * known + 0.5 * noise).astype(np.uint8)):
+        assert np.abs(told_beyond(copy, [known], truths)).max() < 0.06
+    seen = (0.3 * truths + 0.7 * noise).astype(np.uint8)
+    assert told_beyond(seen, [known, pictures[1:4]], truths).min() > 0.1
