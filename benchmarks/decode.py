@@ -214,9 +214,9 @@ def measure(fast: bool) -> dict[str, Any]:
     """Random weights: the paper's size, a few evaluations timed; `fast` is a toy in full."""
     with tempfile.TemporaryDirectory() as folder:
         if not fast:
-            shared = {"size": "paper", "draws": 5}
+            shared = {"size": "paper", "draws": 3}
             few = {"reference": {"stimuli": 1, "steps": 2}, "mindvis": {"stimuli": 2, "steps": 3}}
-            return compare({way: {"way": way, **shared, **few[way]} for way in WAYS}, 5)
+            return compare({way: {"way": way, **shared, **few[way]} for way in WAYS}, 3)
         places = {way: str(Path(folder, f"{way}.npy")) for way in WAYS}
         toy = {"size": "toy", "stimuli": 3, "draws": 2}
         speed = compare(
