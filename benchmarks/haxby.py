@@ -203,7 +203,7 @@ def linear_reconstruction(store: Path, order: str, design: Design, ridge: float 
     """
     data = ResponseData(str(store), order=order, patch_size=design.patch_size, val_fraction=0.1)
     seen, unseen = (
-        np.stack([item["voxels"] for item in dataset.__getitems__(list(range(len(dataset))))])
+        dataset.__getitems__(range(len(dataset)))["voxels"].numpy()
         for dataset in map(data.dataset, ("train", "val"))
     )
     valid = data.preprocessing[SUBJECT].valid

@@ -6,8 +6,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
+from mindvis.data.batches import BatchDataset
 from mindvis.data.sampling import ordered_loader, train_loader
 from mindvis.data.splits import Split
 from mindvis.errors import CheckpointError, ConfigError
@@ -31,7 +32,7 @@ class SplitData(pl.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
-        self._datasets: dict[Split, Dataset[Any]] = {}
+        self._datasets: dict[Split, BatchDataset] = {}
 
     @property
     def inputs(self) -> list[Path]:
@@ -48,7 +49,7 @@ class SplitData(pl.LightningDataModule):
         """Whether test responses have a part in training, be it in the standardisation alone."""
         return False
 
-    def dataset(self, split: Split) -> Dataset[Any]:
+    def dataset(self, split: Split) -> BatchDataset:
         """The items of one split."""
         raise NotImplementedError
 
@@ -98,7 +99,7 @@ class SplitData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Training batches, in the order of (seed, epoch)."""
-        if not _size(self._datasets["train"]):
+        if not len(self._datasets["train"]):
             raise ConfigError("the training split is empty", remedy="choose other rows or subjects")
         return train_loader(
             self._datasets["train"],
@@ -122,7 +123,7 @@ class SplitData(pl.LightningDataModule):
 
     def _ordered(self, split: Split) -> DataLoader[Any] | list[DataLoader[Any]]:
         dataset = self._datasets[split]
-        return ordered_loader(dataset, **self._options) if _size(dataset) else []
+        return ordered_loader(dataset, **self._options) if len(dataset) else []
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -131,7 +132,3 @@ class SplitData(pl.LightningDataModule):
             "num_workers": self.num_workers,
             "pin_memory": torch.cuda.is_available(),
         }
-
-
-def _size(dataset: Dataset[Any]) -> int:
-    return len(dataset)  # type: ignore[arg-type]

@@ -137,13 +137,15 @@ class CheckedRows:
         wanted = np.asarray(indices)
         if wanted.dtype == np.bool_:
             wanted = np.flatnonzero(wanted)
-        if wanted.size and (wanted.min() < 0 or wanted.max() >= self.shape[0]):
+        wanted = wanted.astype(np.intp, copy=False)
+        # without a sign, a negative number is larger than any row
+        if wanted.size and wanted.view(np.uintp).max() >= self.shape[0]:
             outside = wanted[(wanted < 0) | (wanted >= self.shape[0])]
             raise StoreError(
                 f"row {int(outside[0])} of {self.dataset.name} was asked for",
                 f"rows from 0 to {self.shape[0] - 1}",
             )
-        return self._gather(wanted.astype(np.intp, copy=False))
+        return self._gather(wanted)
 
     def _gather(self, wanted: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
         try:

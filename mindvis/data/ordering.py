@@ -14,7 +14,8 @@ def order_voxels(ijk: npt.ArrayLike, order: Order) -> npt.NDArray[np.intp]:
     Args:
         ijk: int (voxels, 3), indices into the volume.
         order: "stored" leaves them; "hilbert" follows a Hilbert curve, so that a patch of
-            neighbours in the vector is a neighbourhood in the volume.
+            neighbours in the vector is a neighbourhood in the volume. Vertices of a surface, whose
+            indices are all -1, come first, as stored.
 
     Returns:
         (voxels,) such that `values[permutation]` is in the order.

@@ -40,7 +40,7 @@ class PairData(SplitData):
         subjects: Those to take; all when omitted.
         roi: Regions whose voxels are read, the union of those that a subject has; all stored
             voxels when omitted.
-        order: Voxels as stored, or along a Hilbert curve through the volume.
+        order: Voxels as stored, or along a Hilbert curve through the volume; see ResponseData.
         padding: What fills the last patch and shorter subjects; see ResponseData.
         standardise: Each voxel by its own mean and deviation over training rows, or all by one.
         statistics: Rows that mean and deviation are of: "train", "train_only" or "all"; see

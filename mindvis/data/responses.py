@@ -40,7 +40,8 @@ class ResponseData(SplitData):
             voxels when omitted.
         kinds: Task responses, rest windows, or both: without pictures, both teach.
         order: Voxels as stored, or along a Hilbert curve through the volume, so that a patch is a
-            neighbourhood of cortex.
+            neighbourhood of cortex; vertices of a surface, whose coordinates no store keeps, stay
+            as stored.
         padding: What fills the last patch and shorter subjects: zeros, which the loss leaves out,
             or the vector from its start; "legacy" adds a whole patch as MinD-Vis does.
         standardise: Each voxel by its own mean and deviation over training rows, or all by one.

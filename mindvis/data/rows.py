@@ -103,8 +103,10 @@ class MappedRows:
             OSError: A chunk is damaged.
         """
         chunks = rows // self._chunk
-        new = chunks[~self._verified[chunks]]
-        return all(self._verify(chunk) for chunk in sorted(set(new.tolist())))
+        known = self._verified[chunks]
+        return bool(known.all()) or all(
+            self._verify(chunk) for chunk in sorted(set(chunks[~known].tolist()))
+        )
 
     def take(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
         """A copy (n, ...) of verified rows, in any order and with repetition."""

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
+from mindvis.data.batches import Batch, BatchDataset, BatchLoader, finished
 from mindvis.seeding import numpy_generator, torch_generator
 
 
@@ -50,8 +51,8 @@ class EpochSampler(DistributedSampler[Any]):
         return iter(shared[self.skip :].tolist())
 
 
-class ResumableLoader(DataLoader[Any]):
-    """A DataLoader whose checkpoint says how many batches of the epoch were used.
+class ResumableLoader(BatchLoader):
+    """A loader whose checkpoint says how many batches of the epoch were used.
 
     Lightning stores and restores this state. A run that was stopped within an epoch then goes on
     with the batch after the last one, in the order of that epoch. Workers start with the first
@@ -61,7 +62,7 @@ class ResumableLoader(DataLoader[Any]):
     _used = 0
     _resume = 0
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Batch]:
         self._used, self._resume = self._resume, 0
         sampler = self.sampler
         if isinstance(sampler, EpochSampler):
@@ -80,7 +81,7 @@ class ResumableLoader(DataLoader[Any]):
 
 
 def train_loader(
-    dataset: Dataset[Any],
+    dataset: BatchDataset,
     *,
     batch_size: int,
     seed: int,
@@ -94,6 +95,7 @@ def train_loader(
         dataset,
         batch_size=batch_size,
         sampler=EpochSampler(dataset, seed, replicas, rank),
+        collate_fn=finished,
         num_workers=num_workers,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
@@ -102,12 +104,13 @@ def train_loader(
 
 
 def ordered_loader(
-    dataset: Dataset[Any], *, batch_size: int, num_workers: int, pin_memory: bool
-) -> DataLoader[Any]:
+    dataset: BatchDataset, *, batch_size: int, num_workers: int, pin_memory: bool
+) -> BatchLoader:
     """Batches in the order of the dataset, each item once."""
-    return DataLoader(
+    return BatchLoader(
         dataset,
         batch_size=batch_size,
+        collate_fn=finished,
         num_workers=num_workers,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Final
 
 import numpy as np
@@ -65,13 +66,22 @@ class Responses:
     def __init__(self, sources: Sequence[ResponseSource], cache_bytes: int = CACHE_BYTES) -> None:
         self.sources = list(sources)
         self.starts = np.cumsum([0, *(len(source.rows) for source in self.sources)])
-        self.valid = [torch.from_numpy(source.transform.valid) for source in self.sources]
-        length = self.sources[0].transform.length if self.sources else 0
-        fits = 4 * len(self) * length <= cache_bytes
-        self._cache: Float | None = self._read_all(length) if fits else None
+        self.length = self.sources[0].transform.length if self.sources else 0
+        fits = 4 * len(self) * self.length <= cache_bytes
+        self._cache: Float | None = self._read_all() if fits else None
 
     def __len__(self) -> int:
         return int(self.starts[-1])
+
+    @cached_property
+    def valid(self) -> torch.Tensor:
+        """Which entries of a response are measured voxels, bool (sources, length)."""
+        return torch.from_numpy(np.stack([source.transform.valid for source in self.sources]))
+
+    @cached_property
+    def numbers(self) -> torch.Tensor:
+        """The number of each source's subject, i64 (sources,)."""
+        return torch.tensor([source.number for source in self.sources])
 
     def owner(self, indices: Indices) -> Indices:
         """Which source each item belongs to."""
@@ -81,15 +91,16 @@ class Responses:
         """Voxels (n, length) of items, of any mixture of subjects."""
         if self._cache is not None:
             return self._cache[indices]
-        owner = self.owner(indices)
-        out = np.empty((len(indices), self.sources[0].transform.length), dtype=np.float32)
-        for number in np.unique(owner):
-            mine = owner == number
+        owner = self.owner(indices).tolist()
+        by_owner = sorted(range(len(owner)), key=owner.__getitem__)
+        out = np.empty((len(owner), self.length), dtype=np.float32)
+        for number, places in groupby(by_owner, owner.__getitem__):
+            mine = list(places)
             out[mine] = self.sources[number].read(indices[mine] - self.starts[number])
         return out
 
-    def _read_all(self, length: int) -> Float:
-        out = np.empty((len(self), length), dtype=np.float32)
+    def _read_all(self) -> Float:
+        out = np.empty((len(self), self.length), dtype=np.float32)
         for source, start in zip(self.sources, self.starts[:-1], strict=True):
             for first in range(0, len(source.rows), BLOCK):
                 items = np.arange(first, min(first + BLOCK, len(source.rows)))

@@ -73,29 +73,34 @@ class VoxelTransform:
                 f"responses of shape {stored.shape} for subject {self.subject}",
                 f"{self.num_stored} voxels in the last axis",
             )
-        chosen = stored[..., self._selection]
-        self._check_finite(chosen)
+        chosen = self._choose(stored)
         out = np.empty((*stored.shape[:-1], self.length), dtype=np.float32)
-        values = np.subtract(chosen, self.mean, out=out[..., : len(self.columns)])
-        values *= self._scale
-        _fill(out, len(self.columns), self.padding)
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = np.subtract(chosen, self.mean, out=out[..., : len(self.columns)])
+            values *= self._scale
+            _fill(out, len(self.columns), self.padding)
+            whole = out.reshape(-1)
+            if not np.isfinite(whole @ whole):  # one bad value makes the sum of squares bad
+                self._check_finite(chosen)
         return out
 
+    def _choose(self, stored: Float) -> Float:
+        """The columns; without a copy where they are consecutive."""
+        if self._slice is None:
+            return stored.take(self.columns, axis=-1)
+        return stored[..., self._slice]
+
     @cached_property
-    def _selection(self) -> slice | npt.NDArray[np.intp]:
-        """The columns, as a slice where they are consecutive: it copies nothing."""
+    def _slice(self) -> slice | None:
         first, count = int(self.columns[0]) if len(self.columns) else 0, len(self.columns)
         consecutive = np.array_equal(self.columns, np.arange(first, first + count))
-        return slice(first, first + count) if consecutive else self.columns
+        return slice(first, first + count) if consecutive else None
 
     @cached_property
     def _scale(self) -> Float:
         return np.divide(1, self.std, out=np.zeros_like(self.std), where=self.std > 0)
 
     def _check_finite(self, chosen: Float) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(chosen.sum()):  # one bad value makes the sum bad
-                return
         bad = ~np.isfinite(chosen)
         if bad.any():
             voxels = np.unique(self.columns[bad.reshape(-1, bad.shape[-1]).any(axis=0)])

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.utils.data import default_collate
 
 from mindvis.data.datamodule import PairData, ResponseData
 from mindvis.data.items import repeat_items
@@ -19,7 +18,7 @@ LEGACY = {"subjects": ["sub-02"], "standardise": "global", "padding": "legacy", 
 
 
 def whole(dataset):
-    return default_collate(dataset.__getitems__(range(len(dataset))))
+    return dataset.__getitems__(range(len(dataset)))
 
 
 @pytest.fixture

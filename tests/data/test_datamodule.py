@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import default_collate
 
 from mindvis.data.datamodule import PairData, PictureData, ResponseData
 from mindvis.data.images import to_float
@@ -23,7 +22,7 @@ def ready(data, *stages):
 
 
 def whole(dataset):
-    return default_collate(dataset.__getitems__(range(len(dataset))))
+    return dataset.__getitems__(range(len(dataset)))
 
 
 def altered(store, path, change):
@@ -209,7 +208,7 @@ def test_lazy_reading_gives_the_same_batches(store):
         cached, lazy = kind(str(store)), kind(str(store), cache_bytes=0)
         first, second = cached.dataset("train"), lazy.dataset("train")
         keys = [50, 3, 3, 61, 0]
-        a, b = (default_collate(made.__getitems__(keys)) for made in (first, second))
+        a, b = (made.__getitems__(keys) for made in (first, second))
         assert a.keys() == b.keys()
         for name in a:
             torch.testing.assert_close(a[name], b[name], rtol=0, atol=1e-6)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch.utils.data import Dataset
 
+from mindvis.data.batches import BatchDataset
 from mindvis.data.sampling import (
     EpochSampler,
     epoch_order,
@@ -19,16 +19,16 @@ from mindvis.data.sampling import (
 )
 
 
-class Numbers(Dataset):
+class Numbers(BatchDataset):
     def __init__(self, length):
         self.length = length
 
     def __len__(self):
         return self.length
 
-    def __getitem__(self, key):
-        epoch, row = split_keys([key], self.length)
-        return {"epoch": int(epoch[0]), "row": int(row[0])}
+    def __getitems__(self, keys):
+        epoch, row = map(torch.from_numpy, split_keys(keys, self.length))
+        return {"epoch": epoch, "row": row}
 
 
 def rows(loader, epoch):

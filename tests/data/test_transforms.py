@@ -142,6 +142,13 @@ def test_values_that_are_not_finite_are_counted(rng):
     assert np.isfinite(transform(rows[6])).all()  # voxel 1 is not read
 
 
+def test_large_values_are_finite(rng):
+    rows = np.ones((8, 4), dtype=np.float32)
+    rows[::2] = 1e30
+    transform = fit_transform(Moments([rows]), range(4), standardise="none", patch_size=4)
+    np.testing.assert_array_equal(transform(rows), rows)
+
+
 def test_another_number_of_voxels(rng):
     transform = fit_transform(Moments([rng.normal(size=(8, 6))]), [0, 2], subject="sub-07")
     with pytest.raises(DataError, match=r"shape \(3, 5\) for subject sub-07; expected 6 voxels"):
@@ -208,6 +215,13 @@ def test_every_order_is_a_permutation(points):
         permutation = order_voxels(points, order)
         assert sorted(permutation) == list(range(len(points)))
     assert order_voxels(points, "stored").tolist() == list(range(len(points)))
+
+
+def test_vertices_of_a_surface_stay_as_stored_before_the_curve():
+    points = np.array([[5, 1, 2], [-1, -1, -1], [0, 0, 0], [-1, -1, -1], [5, 1, 3]])
+    found = order_voxels(points, "hilbert").tolist()
+    assert found[:2] == [1, 3]
+    assert sorted(found) == [0, 1, 2, 3, 4]
 
 
 def test_hilbert_order_keeps_patches_together(rng):
