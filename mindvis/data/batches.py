@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
@@ -80,11 +81,13 @@ class SharedSlots:
     def take(self, place: Place, pin: bool) -> Batch:
         """A copy of a batch, in pinned memory where it goes on to a GPU."""
         worker, slot, size = place
-        written = {name: values[worker, slot, :size] for name, values in self.fields.items()}
-        return {
-            name: torch.empty_like(values, pin_memory=pin).copy_(values)
-            for name, values in written.items()
-        }
+        batch = {}
+        for name, values in self.fields.items():
+            written = values[worker, slot, :size]
+            batch[name] = torch.empty_like(written, pin_memory=pin)
+            # not by torch, which wakes a thread for every core, and the workers have those
+            np.copyto(batch[name].numpy(), written.numpy())
+        return batch
 
 
 def require_shared_memory(needed: int, workers: int) -> None:

@@ -25,11 +25,11 @@ class ResponseDataset(BatchDataset):
     def __getitems__(self, keys: Sequence[int]) -> Batch:
         """A batch, read at once."""
         _, rows = split_keys(keys, len(self))
-        owner = torch.from_numpy(self.responses.owner(rows))
+        owner = self.responses.owner(rows)
         return {
             "voxels": torch.from_numpy(self.responses.read(rows)),
-            "valid": self.responses.valid[owner],
-            "subject": self.responses.numbers[owner],
+            "valid": torch.from_numpy(self.responses.valid[owner]),
+            "subject": torch.from_numpy(self.responses.numbers[owner]),
             "index": torch.from_numpy(rows),
         }
 
@@ -70,13 +70,13 @@ class PairDataset(BatchDataset):
         epochs, rows = split_keys(keys, len(self))
         stimulus = self.stimulus[rows]
         images = self.augmentation(self.pictures.read(stimulus), epochs, rows)
-        owner = torch.from_numpy(self.responses.owner(rows))
+        owner = self.responses.owner(rows)
         return {
             "voxels": torch.from_numpy(self.responses.read(rows)),
             "image": to_float(images),
             "stimulus": torch.from_numpy(stimulus),
             "label": torch.from_numpy(self.labels[stimulus]),
-            "subject": self.responses.numbers[owner],
+            "subject": torch.from_numpy(self.responses.numbers[owner]),
             "index": torch.from_numpy(rows),
         }
 

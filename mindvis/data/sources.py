@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from tqdm import tqdm
 
 from mindvis.data.images import Picture, augment
@@ -74,14 +73,14 @@ class Responses:
         return int(self.starts[-1])
 
     @cached_property
-    def valid(self) -> torch.Tensor:
+    def valid(self) -> npt.NDArray[np.bool_]:
         """Which entries of a response are measured voxels, bool (sources, length)."""
-        return torch.from_numpy(np.stack([source.transform.valid for source in self.sources]))
+        return np.stack([source.transform.valid for source in self.sources])
 
     @cached_property
-    def numbers(self) -> torch.Tensor:
+    def numbers(self) -> Indices:
         """The number of each source's subject, i64 (sources,)."""
-        return torch.tensor([source.number for source in self.sources])
+        return np.array([source.number for source in self.sources], dtype=np.int64)
 
     def owner(self, indices: Indices) -> Indices:
         """Which source each item belongs to."""

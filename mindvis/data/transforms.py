@@ -79,8 +79,7 @@ class VoxelTransform:
             values = np.subtract(chosen, self.mean, out=out[..., : len(self.columns)])
             values *= self._scale
             _fill(out, len(self.columns), self.padding)
-            whole = out.reshape(-1)
-            if not np.isfinite(whole @ whole):  # one bad value makes the sum of squares bad
+            if not np.isfinite(out.sum()):  # one bad value makes the sum bad
                 self._check_finite(chosen)
         return out
 
