@@ -1,18 +1,25 @@
 """Damaged sources for every reader: a sentence or a store, no traceback, no hang, bounded memory.
 
     python -m benchmarks.fuzz --count 2000 --output runs/fuzz.json [--formats nsd,bids] [--seed 0]
+    python -m benchmarks.fuzz --formats mat --only 133,715    # the inputs of these numbers again
 
 Each input is a small data set in its true format, made once by the makers in tests/preprocessing,
-with one to three of its files damaged. A child process whose address space and time are limited
-prepares it; a process is used for many inputs, and what it was given when it died is a finding.
-Nothing may appear beside the store. Findings are kept, with the seed that makes them again.
+with one to three of its files damaged; the others are links. A child process whose address space
+and time are limited prepares it, and what it was given when it died is a finding. A child is
+forked after all imports and used for some inputs, each at a path of its own, so that nothing which
+a reader remembers of a path hides what became of it. Nothing may appear beside the store.
+
+Findings are kept with their numbers: an input is a function of seed, format and number. A run that
+was stopped goes on from where its output says when it is given again.
 """
 
 import argparse
 import io
 import json
+import logging
 import multiprocessing as mp
 import os
+import queue
 import resource
 import shutil
 import sys
@@ -22,8 +29,11 @@ import traceback
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +42,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 MEMORY = 1 << 30
 SECONDS = 60
 SAMPLE = 20  # sentences of each format that are kept
+KEPT = 200  # inputs between two writings of the report, and in the life of a child
+SHARED_MEMORY = Path("/dev/shm")  # where there is one, files cost no disk
 Options = dict[str, object]
+Task = tuple[str, str, str, Options]
 
 
 # ---------------------------------------------------------------- the formats
@@ -80,17 +93,23 @@ def _miyawaki(root: Path) -> None:
     nilearn_trees.miyawaki(root)
 
 
-def _bids(root: Path) -> None:
+def _bids(root: Path, form: str = "*_space-T1w_*") -> None:
+    """One session of two runs, and of what fMRIPrep derived one form alone, which is then read."""
     from tests.preprocessing import fmriprep_tree
 
     fmriprep_tree.build(root)
+    for folder in list(root.rglob("ses-b")):
+        shutil.rmtree(folder)
+    for path in (root / "derivatives").rglob("*_bold.*"):
+        if not path.match(form):
+            path.unlink()
 
 
 def _glmsingle(root: Path) -> None:
     from tests.preprocessing import fmriprep_tree
 
-    fmriprep_tree.build(root)
-    fmriprep_tree.write_betas(root / "g", fmriprep_tree.betas(10, 5))
+    _bids(root)
+    fmriprep_tree.write_betas(root / "g", fmriprep_tree.betas(6, 5))
 
 
 def _god(root: Path) -> None:
@@ -105,10 +124,14 @@ def _god_npz(root: Path) -> None:
     god_files.npz_folder(root)
 
 
-def _bold5000(root: Path) -> None:
+def _bold5000(root: Path, other: str) -> None:
+    """One subject; the files of the other are gone, its pictures are not."""
     from tests.preprocessing import bold5000_files
 
     bold5000_files.build(root)
+    for path in list(root.rglob(f"{other}*")):
+        if path.is_file():
+            path.unlink()
 
 
 def _hcp(root: Path) -> None:
@@ -144,13 +167,23 @@ FORMATS: dict[str, tuple[Callable[[Path], None], str, str, Options]] = {
     "haxby": (_haxby, "haxby", "", {"subjects": "2"}),
     "miyawaki": (_miyawaki, "miyawaki", "", {}),
     "bids": (_bids, "bids", "", {**_BIDS, "space": "T1w"}),
-    "bids_gifti": (_bids, "bids", "", {**_BIDS, "form": "gifti"}),
-    "bids_cifti": (_bids, "bids", "", {**_BIDS, "form": "cifti"}),
+    "bids_gifti": (
+        partial(_bids, form="*_hemi-*"),
+        "bids",
+        "",
+        {**_BIDS, "form": "gifti", "response": "lsa"},
+    ),
+    "bids_cifti": (partial(_bids, form="*_den-91k_*"), "bids", "", {**_BIDS, "form": "cifti"}),
     "glmsingle": (_glmsingle, "bids", "", {**_BIDS, "space": "T1w", "glmsingle": "g"}),
     "god": (_god, "god", "", {"subjects": "sub-01,sub-03"}),
     "god_npz": (_god_npz, "god", "", {"subjects": "sub-02", "form": "npz"}),
-    "bold5000": (_bold5000, "bold5000", "", {"subjects": "CSI1"}),
-    "bold5000_volumes": (_bold5000, "bold5000", "", {"subjects": "CSI4", "form": "volumes"}),
+    "bold5000": (partial(_bold5000, other="CSI4"), "bold5000", "", {"subjects": "CSI1"}),
+    "bold5000_volumes": (
+        partial(_bold5000, other="CSI1"),
+        "bold5000",
+        "",
+        {"subjects": "CSI4", "form": "volumes"},
+    ),
     "hcp": (_hcp, "hcp", "", {"atlas": "atlas.dlabel.nii"}),
     "npz": (_arrays(".npz"), "arrays", "a.npz", _KEYS),
     "mat": (_arrays(".mat"), "arrays", "a.mat", _KEYS),
@@ -364,6 +397,7 @@ def damage(root: Path, rng: np.random.Generator) -> list[str]:
         if not some:
             continue
         path = some[int(rng.integers(len(some)))]
+        _detach(path)
         special = next((f for end, f in SPECIAL.items() if path.name.endswith(end)), None)
         if path.name.endswith(".dtseries.nii"):
             special = None
@@ -377,6 +411,14 @@ def damage(root: Path, rng: np.random.Generator) -> list[str]:
             continue
         done.append(f"{function.__name__} {path.relative_to(root)}")
     return done
+
+
+def _detach(path: Path) -> None:
+    """Make a link a file of its own, so that what is linked stays whole."""
+    if path.stat().st_nlink > 1:
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data)
 
 
 # ---------------------------------------------------------------- the run
@@ -400,28 +442,22 @@ def prepare(command: str, source: str, store: str, options: Options) -> str:
     return "stored"
 
 
-def child(
-    tasks: "mp.Queue[tuple[str, str, str, Options] | None]", results: "mp.Queue[str]"
-) -> None:
+#: imported once, before children are forked
+IMPORTS = ["joblib", "nibabel", "nilearn.signal", "scipy.io", "mindvis.provenance"]
+IMPORTS += [
+    f"preprocessing.{name}"
+    for name in ("arrays", "bids", "bold5000", "god", "haxby", "hcp", "miyawaki", "nsd", "things")
+]
+
+
+def child(tasks: "mp.Queue[Task | None]", results: "mp.Queue[str]") -> None:
     """Prepare what comes, in a process whose memory is limited."""
-    import joblib  # noqa: F401
-    import nibabel  # noqa: F401
-    import nilearn.signal  # noqa: F401
-    import scipy.io  # noqa: F401
+    from preprocessing import write
 
-    from preprocessing import (  # noqa: F401
-        bids,
-        bold5000,
-        god,
-        haxby,
-        hcp,
-        miyawaki,
-        nsd,
-        things,
-    )
-
+    write.software_versions = cache(write.software_versions)  # 40 ms, of what is not in the source
     sys.stdout = sys.stderr = io.StringIO()
     warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     results.put("ready")
@@ -430,25 +466,33 @@ def child(
 
 
 class Worker:
-    """A child that is started again when it dies or hangs."""
+    """A child that is started again when it dies, hangs or is old."""
 
     def __init__(self) -> None:
+        self.context = mp.get_context("forkserver")
+        self.context.set_forkserver_preload(IMPORTS)
         self.start()
 
     def start(self) -> None:
-        context = mp.get_context("spawn")
-        self.tasks, self.results = context.Queue(), context.Queue()
-        self.process = context.Process(target=child, args=(self.tasks, self.results), daemon=True)
+        self.tasks, self.results = self.context.Queue(), self.context.Queue()
+        self.process = self.context.Process(
+            target=child, args=(self.tasks, self.results), daemon=True
+        )
         self.process.start()
         self.results.get(timeout=300)
+        self.age = 0
 
-    def run(self, task: tuple[str, str, str, Options]) -> str:
+    def run(self, task: Task) -> str:
+        if self.age == KEPT:
+            self.close()
+            self.start()
+        self.age += 1
         self.tasks.put(task)
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             try:
                 return self.results.get(timeout=0.5)
-            except Exception:  # noqa: BLE001  (nothing yet)
+            except queue.Empty:
                 if not self.process.is_alive():
                     code = self.process.exitcode
                     self.start()
@@ -463,48 +507,52 @@ class Worker:
         self.process.join(10)
 
 
+def listing(folder: Path) -> set[str]:
+    """All names below a folder."""
+    return {f"{at}/{name}" for at, below, files in os.walk(folder) for name in below + files}
+
+
+def run_input(
+    name: str, number: int, seed: int, space: Path, worker: Worker
+) -> tuple[list[str], str]:
+    """Damage and prepare one input; what was done to it, and what came of it."""
+    _, command, below, options = FORMATS[name]
+    rng = np.random.default_rng([seed, sorted(FORMATS).index(name), number])
+    nest = space / "nest"
+    source, out = nest / "a" / str(number) / "source", nest / "a" / str(number) / "out"
+    shutil.copytree(space / "whole", source, copy_function=os.link)
+    out.mkdir()
+    done = damage(source, rng)
+    before = listing(nest)
+    end = worker.run((command, str(source / below), str(out / "s.h5"), options))
+    inside = f"{out}/"
+    written = sorted(path for path in listing(nest) ^ before if not path.startswith(inside))
+    strange = [path.name for path in out.iterdir() if not path.name.startswith(("s.h5", ".s.h5"))]
+    shutil.rmtree(nest)
+    return done, f"wrote {written[:3]} {strange[:3]}" if written or strange else end
+
+
 def run_format(
-    name: str, count: int, seed: int, worker: Worker, limit: float = float("inf")
-) -> dict[str, object]:
-    """Fuzz one format; the counts of each end, and the findings."""
-    make, command, below, options = FORMATS[name]
-    ends: Counter[str] = Counter()
-    findings, said = [], list[str]()
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory() as space:
-        whole = Path(space) / "whole"
-        make(whole)
-        for number in range(count):
-            if time.monotonic() - start > limit:
-                break
-            rng = np.random.default_rng([seed, sorted(FORMATS).index(name), number])
-            nest = Path(space) / "nest"
-            source, out = nest / "a" / "b" / "source", nest / "a" / "b" / "out"
-            shutil.copytree(whole, source)
-            out.mkdir()
-            done = damage(source, rng)
-            before = {path for path in nest.rglob("*") if out not in path.parents}
-            task = (command, str(source / below), str(out / "s.h5"), options)
-            end = worker.run(task)
-            after = {path for path in nest.rglob("*") if out not in path.parents}
-            strange = [
-                path.name for path in out.iterdir() if not path.name.startswith(("s.h5", ".s.h5"))
-            ]
-            if after != before or strange:
-                end = f"wrote {sorted(map(str, after - before))[:3]} {strange[:3]}"
-            ends[end.split(":")[0]] += 1
-            if end.startswith("refused") and len(said) < SAMPLE:
+    name: str, numbers: Sequence[int], seed: int, worker: Worker, entry: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Fuzz one format; yields the counts of each end and the findings, from time to time."""
+    start, before = time.monotonic(), entry["seconds"]
+    ends, findings, said = Counter(entry["ends"]), entry["findings"], entry["sentences"]
+    root = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(dir=root) as space:
+        FORMATS[name][0](Path(space) / "whole")
+        for done, number in enumerate(numbers, start=1):
+            damages, end = run_input(name, number, seed, Path(space), worker)
+            kind = end.split(":")[0]
+            ends[kind] += 1
+            if kind == "refused" and len(said) < SAMPLE:
                 said.append(end)
-            if end.split(":")[0] not in {"stored", "refused"}:
-                findings.append({"number": number, "damage": done, "end": end[-2000:]})
-            shutil.rmtree(nest)
-    return {
-        "inputs": sum(ends.values()),
-        "ends": dict(ends),
-        "seconds": round(time.monotonic() - start, 1),
-        "findings": findings,
-        "sentences": said,
-    }
+            if kind not in {"stored", "refused"}:
+                findings.append({"number": number, "damage": damages, "end": end[-2000:]})
+            entry |= {"inputs": entry["inputs"] + 1, "ends": dict(ends)}
+            entry["seconds"] = round(before + time.monotonic() - start, 1)
+            if done % KEPT == 0 or done == len(numbers):
+                yield entry
 
 
 def main() -> int:
@@ -513,18 +561,27 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000, help="inputs of each format")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--formats", default=",".join(FORMATS))
-    parser.add_argument("--limit", type=float, default=float("inf"), help="seconds a format")
+    parser.add_argument("--only", default="", help="numbers of the inputs, instead of a count")
     parser.add_argument("--output", type=Path, default=Path("runs/fuzz.json"))
     arguments = parser.parse_args()
-    worker, report = Worker(), {}
+    only = [int(number) for number in arguments.only.split(",") if number]
+    worker, output, seed = Worker(), arguments.output, arguments.seed
+    report: dict[str, Any] = {"seed": seed, "formats": {}}
+    if output.is_file() and not only:
+        report = json.loads(output.read_text())
+        if report["seed"] != seed:
+            parser.error(f"{output} is of seed {report['seed']}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    fresh = {"inputs": 0, "ends": {}, "seconds": 0.0, "findings": [], "sentences": []}
     for name in arguments.formats.split(","):
-        report[name] = run_format(name, arguments.count, arguments.seed, worker, arguments.limit)
-        found = len(report[name]["findings"])
-        print(f"{name}: {report[name]['inputs']} inputs, {report[name]['ends']}, {found} findings")
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+        entry = report["formats"].setdefault(name, deepcopy(fresh))
+        numbers = only or range(entry["inputs"], arguments.count)
+        for _ in run_format(name, numbers, seed, worker, entry):
+            output.write_text(json.dumps(report, indent=2) + "\n")
+        found = [finding["number"] for finding in entry["findings"]]
+        print(f"{name}: {entry['inputs']} inputs, {entry['ends']}, findings {found}", flush=True)
     worker.close()
-    return int(any(entry["findings"] for entry in report.values()))
+    return int(any(entry["findings"] for entry in report["formats"].values()))
 
 
 if __name__ == "__main__":
