@@ -1,7 +1,7 @@
 """Arrays by name out of .npz, .mat and .h5 files, nothing unpickled."""
 
 import tokenize
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -13,6 +13,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 from mindvis.errors import SourceError, one_of
+from preprocessing.matlab import checked_names, is_version5
 
 Array = NDArray[Any]
 #: all that broken files have been seen to raise
@@ -26,7 +27,6 @@ BROKEN = (
     IndexError,
     AttributeError,
     OverflowError,
-    NameError,  # scipy.io.loadmat, of a variable of its own
     MemoryError,
     BadZipFile,
     ZlibError,
@@ -62,7 +62,7 @@ def load_arrays(path: Path, keys: Iterable[str]) -> dict[str, Array]:
             with h5py.File(path) as file:
                 return _from_hdf5(file, keys, path)
         if path.suffix == ".mat":
-            return _picked(scipy.io.loadmat(path, variable_names=None), keys, path)
+            return _from_matlab(path, list(keys))
     except BROKEN as error:
         raise SourceError(f"{path} cannot be read ({error})", "plain arrays, no objects") from None
     raise SourceError(f"{path} is of no known format", "a .npz, .mat, .h5 or .hdf5 file")
@@ -96,6 +96,14 @@ def _refuse_bomb(path: Path) -> None:
         )
 
 
+def _from_matlab(path: Path, keys: Sequence[str]) -> dict[str, Array]:
+    """Variables of a file up to version 7."""
+    if is_version5(path):
+        _refuse_unknown(checked_names(path, keys), keys, path)
+        return _picked(scipy.io.loadmat(path, variable_names=list(keys)), keys, path)
+    return _picked(scipy.io.loadmat(path), keys, path)
+
+
 def _from_hdf5(file: h5py.File, keys: Iterable[str], path: Path) -> dict[str, Array]:
     names: list[str] = []
     file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
@@ -115,13 +123,16 @@ class _Lazy:
 
 
 def _picked(content: Mapping[str, Any], keys: Iterable[str], path: Path) -> dict[str, Array]:
-    known = [name for name in content if not name.startswith("__")]
-    arrays = {}
+    keys = list(keys)
+    _refuse_unknown(content, keys, path)
+    return {key: np.asarray(content[key]) for key in keys}
+
+
+def _refuse_unknown(names: Iterable[str], keys: Iterable[str], path: Path) -> None:
+    known = [name for name in names if not name.startswith("__")]
     for key in keys:
         if key not in known:
             raise SourceError(f"{path} has no array {key!r}", one_of("it", key, known))
-        arrays[key] = np.asarray(content[key])
-    return arrays
 
 
 def as_texts(values: Array) -> list[str]:
