@@ -488,10 +488,9 @@ class Worker:
             self.start()
         self.age += 1
         self.tasks.put(task)
-        end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
+        for _ in range(SECONDS):  # waits, not a clock: it may be this process that was stopped
             try:
-                return self.results.get(timeout=0.5)
+                return self.results.get(timeout=1)
             except queue.Empty:
                 if not self.process.is_alive():
                     code = self.process.exitcode

@@ -1,7 +1,6 @@
 """BData files (Kamitani lab): one table of samples, and metadata that say what its columns are."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindvis.errors import SourceError, one_of
-from preprocessing.formats import BROKEN
+from preprocessing.damage import readable
 
 BLOCK_BYTES = 32 * 1024 * 1024
 #: older files spell the two groups otherwise
@@ -62,7 +61,7 @@ class BData:
         """Columns of the table by number, (rows, places), a block of rows in memory at a time."""
         low, high = int(places.min()), int(places.max()) + 1
         step = max(1, BLOCK_BYTES // (8 * (high - low)))
-        with readable(self.path), h5py.File(self.path) as file:
+        with readable(self.path, "a whole HDF5 file"), h5py.File(self.path) as file:
             out = np.empty((self.rows, len(places)))
             for start in range(0, self.rows, step):
                 block = file[self.table][start : start + step, low:high]
@@ -77,7 +76,7 @@ def open_bdata(path: Path) -> BData:
         SourceError: If the file is damaged, is no BData, or its numbers are not double precision:
             a stimulus id such as 3626115.019498 does not survive single precision.
     """
-    with readable(path), h5py.File(path) as file:
+    with readable(path, "a whole HDF5 file"), h5py.File(path) as file:
         table = _present(file, _TABLES, path)
         group = _present(file, _METADATA, path)
         keys = [_text(key) for key in file[group]["key"][()].ravel()]
@@ -96,23 +95,6 @@ def open_bdata(path: Path) -> BData:
                 f"values for each key and each of {dataset.shape[1]} columns",
             )
         return BData(path, table, dataset.shape[0], dict(zip(keys, values, strict=True)))
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn every way in which an HDF5 file can be broken into one sentence that names it.
-
-    Raises:
-        SourceError: If the block meets a missing, truncated or malformed file.
-    """
-    try:
-        yield
-    except FileNotFoundError:
-        raise SourceError(f"{path} does not exist", "an HDF5 file") from None
-    except BROKEN as error:
-        raise SourceError(
-            f"{path} is truncated or damaged ({error})", "a whole HDF5 file", "fetch it again"
-        ) from None
 
 
 def _present(file: h5py.File, names: Iterable[str], path: Path) -> str:

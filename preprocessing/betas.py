@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mindvis.data.hdf5 import gather
 from mindvis.errors import SourceError, one_of
+from preprocessing.damage import readable
 
 
 @contextmanager
@@ -22,18 +23,8 @@ def opened_hdf5(path: Path) -> Iterator[h5py.File]:
     """
     if not path.is_file():
         raise SourceError(f"{path} does not exist", "an HDF5 file")
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            yield file
-    except (
-        OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError,
-        AttributeError, IndexError,
-    ) as error:  # fmt: skip
-        raise SourceError(
-            f"{path} is truncated or damaged ({error})",
-            "a whole HDF5 file",
-            "fetch this file again",
-        ) from None
+    with readable(path, "a whole HDF5 file"), h5py.File(path, "r", locking=False) as file:
+        yield file
 
 
 def dataset_of(file: h5py.File, key: str, path: Path, axes: int) -> h5py.Dataset:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mindvis.data.schema import SubjectData
 from mindvis.errors import SourceError
 from preprocessing.betas import standardised
-from preprocessing.formats import BROKEN
+from preprocessing.damage import BROKEN
 from preprocessing.quality import response_quality
 from preprocessing.reader import grid_of, num_volumes, read_mask, read_voxels
 from preprocessing.tables import voxel_places

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mindvis.errors import SourceError
+from preprocessing.damage import BROKEN
 from preprocessing.pictures import picture_id
 from preprocessing.trials import count_repeats
 
@@ -25,7 +26,7 @@ def read_names(path: Path) -> list[str]:
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except BROKEN as error:
         raise SourceError(f"{path} cannot be read ({error})", "a list of pictures") from None
     names = [picture_id(line.strip().removeprefix("rep_")) for line in lines if line.strip()]
     if not names or not all(re.fullmatch(r"[\w.-]+", name) for name in names):

@@ -8,54 +8,28 @@ one grayordinate lies together, so a few of them are read without the rest.
 import re
 import struct
 import warnings
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
-from xml.parsers.expat import ExpatError
 
 import nibabel as nib
 import numpy as np
-from nibabel.cifti2 import BrainModelAxis, Cifti2HeaderError, LabelAxis
+from nibabel.cifti2 import BrainModelAxis, LabelAxis
 from nibabel.cifti2.parse_cifti2 import Cifti2Parser
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from mindvis.data.schema import Grayordinates
 from mindvis.errors import SourceError
+from preprocessing.damage import readable
 
+_CIFTI = "a whole CIFTI-2 image"
 _HEADER, _XML_CODE, _MAX_XML = 540, 32, 1 << 28
 _MODELS = re.compile(
     rb'<MatrixIndicesMap\b[^>]*AppliesToMatrixDimension="1"[^>]*>.*?</MatrixIndicesMap>', re.DOTALL
 )
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn every way in which a CIFTI file can be broken into one sentence that names it.
-
-    Raises:
-        SourceError: If the block meets a missing, truncated or malformed file.
-    """
-    try:
-        yield
-    except FileNotFoundError:
-        raise SourceError(f"{path} does not exist", "a CIFTI-2 image") from None
-    except (
-        OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
-        AssertionError, OverflowError, MemoryError, struct.error, zlib.error,
-        ET.ParseError, ExpatError, ImageFileError, HeaderDataError, WrapStructError,
-        Cifti2HeaderError,
-    ) as error:  # fmt: skip
-        raise SourceError(
-            f"{path} is truncated or damaged ({error})", "a whole CIFTI-2 image", "fetch it again"
-        ) from None
 
 
 @dataclass(frozen=True)
@@ -83,13 +57,13 @@ class DenseSeries:
     @property
     def axis(self) -> BrainModelAxis:
         """The grayordinates, in their order."""
-        with readable(self.path):
+        with readable(self.path, _CIFTI):
             return brain_models(self.models)
 
     def read(self, columns: NDArray[np.intp]) -> NDArray[np.float32]:
         """Series of some grayordinates, (frames, columns); nothing else is read."""
         count = len(self.axis)
-        with readable(self.path):
+        with readable(self.path, _CIFTI):
             values = np.memmap(
                 self.path, self.dtype, "r", offset=self.offset, shape=(count, self.frames)
             )
@@ -103,7 +77,7 @@ def open_series(path: Path) -> DenseSeries:
     Raises:
         SourceError: If the file is cut short, or is no dense series over seconds.
     """
-    with readable(path):
+    with readable(path, _CIFTI):
         header, xml = _header(path)
         found = _MODELS.search(xml)
         if found is None:
@@ -208,7 +182,7 @@ def read_labels(path: Path) -> LabelMap:
     Raises:
         SourceError: If it is no dense label file.
     """
-    with readable(path):
+    with readable(path, _CIFTI):
         image = nib.load(path)
         if not isinstance(image, nib.Cifti2Image):
             raise SourceError(f"{path} is no CIFTI image", "a .dlabel.nii file")

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindvis.errors import SourceError
+from preprocessing.damage import BROKEN
 from preprocessing.layout import Scan, inherited
 from preprocessing.series import files_of
 from preprocessing.signal import Floats
@@ -64,7 +65,7 @@ def read_confounds(
         table = pd.read_csv(found[0], sep="\t", na_values=["n/a"])
         names = _chosen_columns(found[0], list(table.columns), choice)
         values = table[names].astype(float)
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
+    except BROKEN as error:
         raise SourceError(
             f"{found[0]} cannot be read ({error})", "numbers in columns divided by tabs"
         ) from None
@@ -93,7 +94,7 @@ def strategy_confounds(scan: Scan, count: int, strategy: str) -> tuple[Confounds
         table, sample = load_confounds_strategy(
             images if len(images) > 1 else images[0], denoise_strategy=strategy
         )
-    except (ValueError, KeyError, IndexError, OSError, AttributeError, TypeError) as error:
+    except BROKEN as error:
         raise SourceError(
             f"{scan.bold} has no confounds for the strategy {strategy} ({error})",
             "fMRIPrep's *_desc-confounds_timeseries.tsv and .json beside it",

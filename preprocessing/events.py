@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from mindvis.errors import SourceError
+from preprocessing.damage import BROKEN
 from preprocessing.layout import Scan
 from preprocessing.pictures import picture_id
 from preprocessing.signal import Floats, window_width
@@ -41,7 +42,7 @@ def read_events(path: Path) -> pd.DataFrame:
     """
     try:
         events = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError, UnicodeDecodeError, pd.errors.EmptyDataError) as error:
+    except BROKEN as error:
         raise SourceError(f"{path} cannot be read ({error})", "a tab-separated table") from None
     for column in ("onset", "duration"):
         require_column(events, column, path, "BIDS wants it")
@@ -100,6 +101,19 @@ def task_trials(path: Path, scan: Scan, end: float, options: EventOptions) -> pd
             f"onsets before {end:g} s, the end of {scan.bold.name}",
         )
     return _trial_table(events, scan, options)
+
+
+def shown_files(path: Path, options: EventOptions) -> list[str]:
+    """Names of the pictures of an event table, each once; none where no column names them.
+
+    Raises:
+        SourceError: If the table cannot be read or has no such column.
+    """
+    if not options.stimulus:
+        return []
+    events = read_events(path)
+    names = events.loc[_are_trials(events, path, options), options.stimulus]
+    return list(dict.fromkeys(names))
 
 
 def _are_trials(events: pd.DataFrame, path: Path, options: EventOptions) -> "pd.Series[bool]":

@@ -1,11 +1,9 @@
 """Arrays by name out of .npz, .mat and .h5 files, nothing unpickled."""
 
-import tokenize
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
-from zlib import error as ZlibError
+from zipfile import ZipFile
 
 import h5py
 import numpy as np
@@ -13,29 +11,10 @@ import scipy.io
 from numpy.typing import NDArray
 
 from mindvis.errors import SourceError, one_of
+from preprocessing.damage import BROKEN
 from preprocessing.matlab import checked_names, is_version5
 
 Array = NDArray[Any]
-#: all that broken files have been seen to raise
-BROKEN = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    RuntimeError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-    MemoryError,
-    BadZipFile,
-    ZlibError,
-    SyntaxError,
-    tokenize.TokenError,
-    scipy.io.matlab.MatReadError,
-)
-
-
 #: an archive may unpack to so many times its size, and so many bytes beside
 _UNPACKED, _SMALL = 20, 1 << 28
 
@@ -69,16 +48,36 @@ def load_arrays(path: Path, keys: Iterable[str]) -> dict[str, Array]:
 
 
 def array_names(path: Path) -> list[str]:
-    """Names of the arrays of an .npz file, in their order.
+    """Names of the arrays of a file, in their order.
 
     Raises:
         SourceError: If it cannot be read.
     """
+    if not path.is_file():
+        raise SourceError(f"{path} does not exist", "a .npz, .mat, .h5 or .hdf5 file")
     try:
-        with ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist()]
+        if path.suffix == ".npz":
+            with ZipFile(path) as archive:
+                return [name.removesuffix(".npy") for name in archive.namelist()]
+        if h5py.is_hdf5(path):
+            with h5py.File(path) as file:
+                return _hdf5_names(file)
+        if path.suffix == ".mat":
+            whose = checked_names(path) if is_version5(path) else _version4_names(path)
+            return [name for name in whose if name and not name.startswith("__")]
     except BROKEN as error:
-        raise SourceError(f"{path} cannot be read ({error})", "an .npz file") from None
+        raise SourceError(f"{path} cannot be read ({error})", "plain arrays, no objects") from None
+    raise SourceError(f"{path} is of no known format", "a .npz, .mat, .h5 or .hdf5 file")
+
+
+def _version4_names(path: Path) -> list[str]:
+    return [str(name) for name, _, _ in scipy.io.whosmat(path)]
+
+
+def _hdf5_names(file: h5py.File) -> list[str]:
+    names: list[str] = []
+    file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
+    return names
 
 
 def _refuse_bomb(path: Path) -> None:
@@ -105,9 +104,7 @@ def _from_matlab(path: Path, keys: Sequence[str]) -> dict[str, Array]:
 
 
 def _from_hdf5(file: h5py.File, keys: Iterable[str], path: Path) -> dict[str, Array]:
-    names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
-    found = _picked({name: _Lazy(file[name]) for name in names}, keys, path)
+    found = _picked({name: _Lazy(file[name]) for name in _hdf5_names(file)}, keys, path)
     return {key: array.T if path.suffix == ".mat" else array for key, array in found.items()}
 
 

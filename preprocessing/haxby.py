@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from mindvis.data.schema import SubjectData
 from mindvis.errors import SourceError
+from preprocessing.damage import BROKEN
 from preprocessing.facts import (
     NOT_CONTENT,
     ExpectedFile,
@@ -169,7 +170,7 @@ def read_blocks(path: Path, volumes: int) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, sep=r"\s+", dtype={"labels": str, "chunks": np.int64})
         labels, runs = table["labels"].to_numpy(str), table["chunks"].to_numpy()
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+    except BROKEN as error:
         raise SourceError(f"{path} cannot be read ({error})", "columns labels and chunks") from None
     if len(table) != volumes:
         raise SourceError(f"{path} has {len(table)} lines", f"{volumes}, one for each volume")

@@ -15,7 +15,8 @@ from mindvis.data.schema import Grayordinates, SubjectData
 from mindvis.errors import SourceError
 from preprocessing.areas import AreaChoice, columns_of_areas
 from preprocessing.cifti import open_series, places, read_labels
-from preprocessing.reader import grid_of, open_image, read_voxels, readable, repetition_time
+from preprocessing.damage import readable
+from preprocessing.reader import NIFTI, grid_of, open_image, read_voxels, repetition_time
 from preprocessing.signal import window_means, window_width
 from preprocessing.write import Job, StackedRows
 
@@ -78,7 +79,7 @@ def volume_columns(
 ) -> tuple[NDArray[np.int64], NDArray[np.intp], dict[str, NDArray[np.bool_]]]:
     """Labels of the volume, voxels of the areas in the flat volume, and the areas as masks."""
     grid_of(path).check(grid_of(choice.atlas))
-    with readable(choice.atlas):
+    with readable(choice.atlas, NIFTI):
         values = np.asarray(open_image(choice.atlas).dataobj)
     labels = np.rint(np.nan_to_num(values.reshape(grid_of(path).shape))).astype(np.int64)
     return labels, *columns_of_areas(labels.ravel(), choice, {})

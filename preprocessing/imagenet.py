@@ -8,6 +8,7 @@ from typing import Any
 
 from mindvis.console import say
 from mindvis.errors import SourceError
+from preprocessing.damage import BROKEN
 from preprocessing.pictures import PICTURE_SUFFIXES
 
 CLASS_INDEX = "imagenet_class_index.json"
@@ -57,7 +58,7 @@ def class_names(folder: Path) -> dict[str, str]:
     try:
         content: Mapping[str, Sequence[Any]] = json.loads(path.read_text(encoding="utf-8"))
         return {str(synset): str(row[-1]) for row in content.values() for synset in row[:-1]}
-    except (ValueError, AttributeError, TypeError, IndexError) as error:
+    except BROKEN as error:
         raise SourceError(
             f"{path} is not a table of classes ({error})", 'rows such as ["n01440764", "tench"]'
         ) from None

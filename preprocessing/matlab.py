@@ -75,7 +75,7 @@ def is_version5(path: Path) -> bool:
     return len(start) == _HEADER and 0 not in start[:4] and start[126:] in {b"IM", b"MI"}
 
 
-def checked_names(path: Path, wanted: Iterable[str]) -> list[str]:
+def checked_names(path: Path, wanted: Iterable[str] = ()) -> list[str]:
     """Names of all variables of a file; those that are wanted are plain and whole.
 
     Args:

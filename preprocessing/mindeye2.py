@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from mindvis.data.schema import SubjectData
 from mindvis.errors import SourceError
 from preprocessing.betas import Hdf5Rows, dataset_of, opened_hdf5
+from preprocessing.damage import BROKEN
 from preprocessing.facts import ExpectedFile, Facts, files_are_there
-from preprocessing.formats import BROKEN
 from preprocessing.nsd_design import (
     PICTURES,
     RUN_TRIALS,
@@ -132,7 +132,7 @@ def read_behaviour(path: Path) -> NDArray[np.float64]:
                 file = archive.extractfile(member)
                 content = io.BytesIO(file.read() if file else b"")
                 rows.append(np.lib.format.read_array(content, allow_pickle=False))
-    except (*BROKEN, tarfile.TarError) as error:
+    except BROKEN as error:
         raise SourceError(
             f"{path} cannot be read ({error})", "a tar with members *.behav.npy"
         ) from None

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from mindvis.data.schema import StimulusData, SubjectData
 from mindvis.errors import ConfigError, SourceError
+from preprocessing.damage import BROKEN
 from preprocessing.facts import NOT_CONTENT, ExpectedFile, Facts, SubjectFacts, files_are_there
 from preprocessing.nilearn_cache import cached_folder
 from preprocessing.quality import response_quality
@@ -149,7 +150,7 @@ def read_patterns(path: Path, volumes: int) -> NDArray[np.int64]:
     """
     try:
         rows = np.loadtxt(path, delimiter=",", dtype=np.float64, ndmin=2)
-    except (OSError, ValueError, TypeError, OverflowError, IndexError) as error:
+    except BROKEN as error:
         raise SourceError(
             f"{path} cannot be read ({error})", f"{SIDE * SIDE} numbers a line, with commas"
         ) from None

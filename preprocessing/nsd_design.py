@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindvis.errors import SourceError
+from preprocessing.damage import BROKEN
 from preprocessing.formats import load_arrays
 from preprocessing.trials import count_repeats
 
@@ -130,7 +131,7 @@ def check_answers(path: Path, table: pd.DataFrame, subject: int) -> None:
     """
     try:
         answers = pd.read_csv(path, sep="\t", usecols=["SUBJECT", "SESSION", "73KID"])
-    except (OSError, ValueError, TypeError, OverflowError) as error:
+    except BROKEN as error:
         raise SourceError(
             f"{path} cannot be read ({error})", "columns SUBJECT, SESSION and 73KID"
         ) from None

@@ -11,6 +11,7 @@ from mindvis.data.hdf5 import Rows
 from mindvis.data.schema import StimulusData
 from mindvis.errors import SourceError
 from preprocessing.betas import Hdf5Rows
+from preprocessing.damage import BROKEN
 from preprocessing.nsd_design import PICTURES, stimulus_id
 from preprocessing.orientation import resize
 
@@ -70,7 +71,7 @@ def read_stim_info(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """
     try:
         table = pd.read_csv(path, usecols=["nsdId", *columns]).set_index("nsdId").sort_index()
-    except (OSError, ValueError, TypeError, OverflowError, pd.errors.EmptyDataError) as error:
+    except BROKEN as error:
         raise SourceError(
             f"{path} cannot be read ({error})", f"a table with nsdId, {', '.join(columns)}"
         ) from None

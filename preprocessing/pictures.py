@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from mindvis.data.schema import StimulusData
 from mindvis.errors import SourceError
+from preprocessing.damage import BROKEN, reason
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 
@@ -100,9 +101,9 @@ def _open(path: Path) -> Any:
         with Image.open(path) as picture:
             picture.load()
             return picture.copy()
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+    except BROKEN as error:
         raise SourceError(
-            f"{path} is not a readable picture ({error})", remedy="replace it"
+            f"{path} is not a readable picture ({reason(error)})", remedy="replace it"
         ) from None
 
 
@@ -111,9 +112,9 @@ def _pixels(path: Path) -> tuple[int, int]:
         with Image.open(path) as picture:
             turned = picture.getexif().get(0x0112, 1) >= 5  # the EXIF orientations lying on a side
             width, height = picture.size
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+    except BROKEN as error:
         raise SourceError(
-            f"{path} is not a readable picture ({error})", remedy="replace it"
+            f"{path} is not a readable picture ({reason(error)})", remedy="replace it"
         ) from None
     return (height, width) if turned else (width, height)
 

@@ -1,10 +1,7 @@
 """Images from disk: headers, masks, and the voxels of a mask out of a run in small blocks."""
 
 import gzip
-import struct
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
@@ -13,16 +10,15 @@ from warnings import warn
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError, HeaderTypeError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from mindvis.errors import SourceError
+from preprocessing.damage import readable
 
 #: volumes held unmasked at a time
 _BLOCK = 16
 _PIECE = 1 << 20  # bytes
+NIFTI = "a whole NIfTI image"
 LONGEST = 1000.0  # seconds between volumes
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
 
@@ -62,32 +58,9 @@ class Grid:
             )
 
 
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn every way in which an image can be broken into one sentence that names it.
-
-    Raises:
-        SourceError: If the block meets a missing, truncated or malformed file.
-    """
-    try:
-        yield
-    except FileNotFoundError:
-        raise SourceError(f"{path} does not exist", "a NIfTI image") from None
-    except (
-        OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
-        OverflowError, MemoryError, struct.error, zlib.error,
-        ImageFileError, HeaderDataError, HeaderTypeError, WrapStructError,
-    ) as error:  # fmt: skip
-        raise SourceError(
-            f"{path} is truncated or damaged ({error})",
-            "a whole NIfTI image",
-            "fetch or write this file again",
-        ) from None
-
-
 def open_image(path: Path) -> Any:
     """A NIfTI image, its data still on disk."""
-    with readable(path):
+    with readable(path, NIFTI):
         return nib.load(path)
 
 
@@ -149,7 +122,7 @@ def stated_time(sidecar: dict[str, Any]) -> float | None:
 
 
 def _header_time(path: Path) -> float:
-    with readable(path):
+    with readable(path, NIFTI):
         header = nib.load(path).header
         zooms = header.get_zooms()
         unit = header.get_xyzt_units()[1]
@@ -167,7 +140,7 @@ def read_mask(path: Path, grid: Grid) -> NDArray[np.bool_]:
         SourceError: If the mask is on another grid, or damaged.
     """
     grid.check(grid_of(path))
-    with readable(path):
+    with readable(path, NIFTI):
         values = np.asarray(open_image(path).dataobj, dtype=np.float64)
     if values.size != np.prod(grid.shape):
         raise SourceError(f"{path} has the shape {values.shape}", f"one volume of {grid.shape}")
@@ -189,7 +162,7 @@ def read_labels(path: Path, grid: Grid) -> NDArray[np.float64]:
         )
     if np.abs(found.affine - grid.affine).max() > 1e-2:
         warn(f"the affines of {path} and {grid.source} differ; the latter is kept", stacklevel=2)
-    with readable(path):
+    with readable(path, NIFTI):
         values = np.asarray(open_image(path).dataobj, dtype=np.float64)
     if values.size != np.prod(grid.shape):
         raise SourceError(f"{path} has the shape {values.shape}", f"one volume of {grid.shape}")
@@ -211,7 +184,7 @@ def read_voxels(path: Path, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """
     count = num_volumes(path)
     opener = gzip.open if path.suffix == ".gz" else Path.open
-    with readable(path), opener(path, "rb") as file:
+    with readable(path, NIFTI), opener(path, "rb") as file:
         series = np.empty((count, int(mask.sum())), dtype=np.float32)
         holder = nib.FileHolder(fileobj=file)
         data = nib.Nifti1Image.from_file_map({"header": holder, "image": holder}).dataobj

@@ -1,22 +1,17 @@
 """The series of a run in any of its forms: a volume, a pair of surfaces, or grayordinates."""
 
-import binascii
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from xml.parsers.expat import ExpatError
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from mindvis.data.schema import Grayordinates
 from mindvis.errors import SourceError
 from preprocessing.cifti import open_series, places, read_labels
+from preprocessing.damage import readable
 from preprocessing.reader import (
     LONGEST,
     Grid,
@@ -34,6 +29,7 @@ ENDINGS: dict[Form, str] = {
     "gifti": "_bold.func.gii",
     "cifti": "_bold.dtseries.nii",
 }
+_GIFTI = "a whole GIFTI file"
 CORTEX = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
 
 
@@ -52,24 +48,15 @@ def files_of(path: Path) -> list[Path]:
     """
     if form_of(path) != "gifti":
         return [path]
-    right = path.with_name(path.name.replace("_hemi-L", "_hemi-R"))
+    right = right_hemisphere(path)
     if not right.is_file():
         raise SourceError(f"{right} does not exist", f"the other hemisphere of {path.name}")
     return [path, right]
 
 
-@contextmanager
-def readable_surface(path: Path) -> Iterator[None]:
-    """Turn every way in which a GIFTI file can be broken into one sentence that names it."""
-    try:
-        yield
-    except (
-        OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
-        MemoryError, binascii.Error, zlib.error, ExpatError, ImageFileError,
-    ) as error:  # fmt: skip
-        raise SourceError(
-            f"{path} is truncated or damaged ({error})", "a whole GIFTI file", "fetch it again"
-        ) from None
+def right_hemisphere(path: Path) -> Path:
+    """The file beside that of the left hemisphere."""
+    return path.with_name(path.name.replace("_hemi-L", "_hemi-R"))
 
 
 def read_surface(path: Path) -> NDArray[np.float32]:
@@ -78,7 +65,7 @@ def read_surface(path: Path) -> NDArray[np.float32]:
     Raises:
         SourceError: If it is damaged, or its arrays are no series of one surface.
     """
-    with readable_surface(path):
+    with readable(path, _GIFTI):
         arrays = [np.asarray(array.data) for array in nib.load(path).darrays]
         rows = arrays[0].T if len(arrays) == 1 and arrays[0].ndim == 2 else np.stack(arrays)
     if rows.ndim != 2 or rows.dtype.kind not in "iuf" or not rows.size:
@@ -115,7 +102,7 @@ def frame_time(path: Path, sidecar: dict[str, Any]) -> float:
         return stated
     if form == "cifti":
         return open_series(path).tr
-    with readable_surface(path):
+    with readable(path, _GIFTI):
         step = float(nib.load(path).darrays[0].meta.get("TimeStep", "nan")) / 1000
     if not 0 < step < LONGEST:
         raise SourceError(
@@ -222,7 +209,7 @@ def _surface_labels(atlas: Path) -> tuple[NDArray[np.int64], dict[int, str]]:
     labels: list[NDArray[np.int64]] = []
     names: dict[int, str] = {}
     for file in files_of(atlas):
-        with readable_surface(file):
+        with readable(file, _GIFTI):
             image = nib.load(file)
             labels.append(np.ravel(image.darrays[0].data).astype(np.int64))
             table = image.labeltable.get_labels_as_dict()

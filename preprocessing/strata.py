@@ -16,6 +16,7 @@ from mindvis.data.store import VoxelStore
 from mindvis.data.writer import write_store
 from mindvis.errors import ConfigError, SourceError
 from mindvis.files import atomic_path
+from preprocessing.damage import BROKEN
 from preprocessing.nsd_pictures import read_stim_info
 
 _COCO = re.compile(r"COCO_(?:train|val|test)20\d\d_(\d{12})")
@@ -155,7 +156,7 @@ def read_training_set(source: Path) -> tuple[set[str], set[str]]:
             lines = [str(row) for row in json.loads(source.read_text()).values()]
         else:
             lines = source.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError, AttributeError) as error:
+    except BROKEN as error:
         raise SourceError(f"{source} cannot be read ({error})", "a list of synsets") from None
     found = [name for name in map(imagenet_name, lines) if name is not None]
     if not found:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mindvis.data.schema import SubjectData
 from mindvis.errors import SourceError
 from preprocessing.betas import opened_hdf5, standardised
+from preprocessing.damage import BROKEN
 from preprocessing.facts import ExpectedFile
 from preprocessing.quality import response_quality
 from preprocessing.reader import grid_of
@@ -125,7 +126,7 @@ def read_voxel_table(path: Path) -> pd.DataFrame:
         for column in _CEILINGS:
             if column in table:
                 table[column] = table[column].astype(np.float32)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+    except BROKEN as error:
         raise SourceError(
             f"{path} cannot be read ({error})", f"columns voxel_id, {', '.join(_PLACES)} and more"
         ) from None

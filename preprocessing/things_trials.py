@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindvis.errors import SourceError
+from preprocessing.damage import BROKEN
 from preprocessing.pictures import picture_id
 from preprocessing.trials import count_repeats
 
@@ -25,7 +26,7 @@ def read_trials(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, usecols=list(METADATA))
         table = table.astype({"session": np.int64, "run": np.int64, "stimulus": str})
-    except (OSError, ValueError, TypeError, OverflowError) as error:
+    except BROKEN as error:
         raise SourceError(
             f"{path} cannot be read ({error})", f"columns {', '.join(METADATA)}"
         ) from None

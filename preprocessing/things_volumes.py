@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mindvis.data.schema import SubjectData
 from mindvis.errors import SourceError
 from preprocessing.betas import standardised
+from preprocessing.damage import BROKEN
 from preprocessing.facts import ExpectedFile
 from preprocessing.quality import response_quality
 from preprocessing.reader import Grid, grid_of, num_volumes, read_labels, read_voxels, refuse_nan
@@ -76,7 +77,7 @@ def read_conditions(path: Path) -> list[str]:
     try:
         table = pd.read_csv(path, sep="\t", index_col=0, dtype=str, keep_default_na=False)
         names = table[table.columns[-1]].tolist()
-    except (OSError, ValueError, IndexError, TypeError, OverflowError) as error:
+    except BROKEN as error:
         raise SourceError(f"{path} cannot be read ({error})", "a column of picture files") from None
     if not names or not all(names):
         raise SourceError(f"{path} has rows without a picture", "a file name in every row")

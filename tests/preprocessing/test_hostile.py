@@ -2,7 +2,9 @@
 
 import io
 import json
+import struct
 import tarfile
+import zlib
 
 import h5py
 import nibabel as nib
@@ -11,9 +13,10 @@ import pytest
 
 from mindvis.errors import SourceError
 from preprocessing.betas import Hdf5Rows, opened_hdf5, standardised
+from preprocessing.damage import readable
 from preprocessing.mindeye2 import read_behaviour
 from preprocessing.orientation import orient
-from preprocessing.pictures import find_picture
+from preprocessing.pictures import PictureRows, find_picture
 from preprocessing.reader import grid_of, repetition_time, stated_time
 from preprocessing.tables import whole_numbers
 
@@ -28,6 +31,43 @@ def test_names_that_are_no_files(tmp_path, name):
 def test_brackets_in_a_name_are_letters(tmp_path):
     (tmp_path / "a[1].png").write_bytes(b"")
     assert find_picture("a[1]", [tmp_path]) == tmp_path / "a[1].png"
+
+
+def png(*chunks):
+    """A PNG file of chunks of a name and content."""
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for name, content in chunks:
+        check = struct.pack(">I", zlib.crc32(name + content))
+        parts += [struct.pack(">I", len(content)), name, content, check]
+    return b"".join(parts)
+
+
+HUGE = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (png((b"IHDR", bytes(5))), "Truncated IHDR chunk"),
+        (png((b"IHDR", HUGE), (b"IDAT", b"")), "decompression bomb"),
+        (b"", "cannot identify image file"),
+    ],
+)
+def test_pictures_that_are_broken(tmp_path, content, said):
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(
+        SourceError, match=f"a.png is not a readable picture .*{said}.*; replace it"
+    ):
+        PictureRows([path], 8)
+
+
+def test_an_error_that_says_nothing_has_its_name(tmp_path):
+    with (
+        pytest.raises(SourceError, match=r"a.h5 is truncated or damaged \(MemoryError\); expected"),
+        readable(tmp_path / "a.h5", "a whole HDF5 file"),
+    ):
+        raise MemoryError
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -2, 0, 1e9, "2", None, [2]])
