@@ -1,11 +1,13 @@
 """`mindvis prepare arrays`: somebody's own arrays of responses and pictures into a VoxelStore."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mindvis.console import say
 from mindvis.data.writer import write_store
-from mindvis.errors import ConfigError
-from preprocessing.formats import load_arrays
+from mindvis.errors import ConfigError, SourceError, one_of
+from preprocessing.facts import NOT_CONTENT
+from preprocessing.formats import array_names, load_arrays
 from preprocessing.orientation import Layout, Scale
 from preprocessing.tables import ImageOptions, Section, stacked_responses, subject_data, trial_table
 from preprocessing.write import say_leaks, store_attributes
@@ -41,6 +43,7 @@ def prepare_arrays(
     dataset: str | None = None,
     licence: str = "",
     citation: str = "",
+    check: bool = False,
 ) -> None:
     """Prepare arrays of a .npz, .mat or .h5 file: responses, pictures, classes, and the split.
 
@@ -79,11 +82,12 @@ def prepare_arrays(
         dataset: Name of the data set; the file's name by default.
         licence: Its licence.
         citation: How to cite it.
+        check: Say which arrays are missing, read those that are there, and do nothing.
 
     Raises:
         SourceError: If the arrays are missing or do not fit each other.
     """
-    options = {k: v for k, v in locals().items() if k != "store"}
+    options = {k: v for k, v in locals().items() if k not in NOT_CONTENT}
     path = Path(source)
     options["source"] = path.name
     sections = chosen_sections(
@@ -92,6 +96,8 @@ def prepare_arrays(
         Section("test", test_responses or "", test_images, test_index, test_labels),
     )
     extra = [key for key in [split, coordinates, *(rois or ())] if key]
+    if check:
+        arrays_are_there(path, sections, extra)
     arrays = load_arrays(path, [*(key for s in sections for key in s.named()), *extra])
     shape = tuple(image_shape) if image_shape else None
     how = ImageOptions(image_layout, shape, image_scale, image_size)
@@ -99,6 +105,8 @@ def prepare_arrays(
     rows = stacked_responses(sections, arrays)
     trials, stimuli = trial_table(sections, arrays, how, names, tests, first_index)
     data = subject_data(rows, arrays, trials, rois or [], coordinates, tr)
+    if check:
+        return
     facts = {"dataset": dataset or path.stem, "licence": licence, "citation": citation}
     write_store(store, [(subject, data)], stimuli, store_attributes(facts, options, [path]))
     counts = trials["split"].value_counts()
@@ -107,6 +115,38 @@ def prepare_arrays(
         f"{data.ijk.shape[0]} voxels, {len(stimuli.ids) if stimuli else 0} pictures"
     )
     say_leaks(Path(store))
+
+
+def arrays_are_there(path: Path, sections: Sequence[Section], extra: Sequence[str]) -> None:
+    """Say every array that a file lacks.
+
+    Args:
+        path: The file.
+        sections: Arrays of training and test.
+        extra: Keys of other arrays.
+
+    Raises:
+        SourceError: If the file cannot be read, or lacks an array; the first is named.
+    """
+    known = array_names(path)
+    wanted = {
+        key: f"{what} of {section.split}" if len(sections) > 1 else what
+        for section in sections
+        for what in ("responses", "images", "index", "labels")
+        if (key := getattr(section, what))
+    }
+    wanted |= dict.fromkeys((key for key in extra if key not in wanted), "named in an option")
+    missing = [key for key in wanted if key not in known]
+    for key in missing:
+        say(f"missing: {key} in {path} ({wanted[key]})")
+    say(f"{len(wanted) - len(missing)} of {len(wanted)} arrays are in {path}")
+    if missing:
+        raise SourceError(
+            f"{len(missing)} of {len(wanted)} arrays are not in {path}, {missing[0]!r} "
+            f"({wanted[missing[0]]}) the first",
+            one_of("it", missing[0], known),
+            "name the arrays as the file does",
+        )
 
 
 def chosen_sections(whole: Section, train: Section, test: Section) -> list[Section]:

@@ -6,10 +6,17 @@ from typing import Literal
 
 import pandas as pd
 
+from preprocessing.bids_files import BidsSource, expected_files
 from preprocessing.events import EventOptions
-from preprocessing.facts import NOT_CONTENT, Facts
+from preprocessing.facts import NOT_CONTENT, Facts, files_are_there
 from preprocessing.glmsingle import glmsingle_work
-from preprocessing.layout import find_scans, find_subjects, read_json
+from preprocessing.layout import (
+    find_scans,
+    find_subjects,
+    matching_scans,
+    read_json,
+    subject_names,
+)
 from preprocessing.pictures import gather_stimuli
 from preprocessing.plan import SignalOptions, plan_run
 from preprocessing.series import ENDINGS, Form
@@ -58,6 +65,7 @@ def prepare_bids(
     n_jobs: int = 1,
     backend: Backend = "processes",
     scheduler: str | None = None,
+    check: bool = False,
 ) -> None:
     """Prepare a BIDS data set: one response for each trial and rest window, voxel by voxel.
 
@@ -113,6 +121,7 @@ def prepare_bids(
         n_jobs: Runs to process at the same time; -1 for one a core.
         backend: Processes of this machine, or the workers of a Dask cluster.
         scheduler: Address of the Dask scheduler, such as tcp://10.0.0.1:8786.
+        check: Say which files are missing, read headers and tables, and do nothing.
 
     Raises:
         SourceError: If something in the source is missing, malformed or contradictory.
@@ -133,21 +142,29 @@ def prepare_bids(
         stimulus_column or None, label_column, category_column, split_column, conditions
     )
     images = root / derivatives if derivatives else root
+    scans_of = partial(
+        matching_scans if check else find_scans,
+        images,
+        space=space,
+        resolution=resolution,
+        tasks=tasks,
+        rest_tasks=rest_tasks or ["rest"],
+        ending=ENDINGS[form],
+    )
+    names = (subject_names(subjects) if check else None) or find_subjects(images, subjects)
+    scans = {name: scans_of(name) for name in names}
+    if glmsingle:
+        scans = {name: [s for s in runs if s.kind == "task"] for name, runs in scans.items()}
+    if check:
+        where = BidsSource(
+            root, images, form, tasks, mask, voxels, atlas, glmsingle, confounds, events,
+            stimulus_root,
+        )  # fmt: skip
+        files_are_there(expected_files(where, scans), dataset_facts(root), check)
     plans = []
-    for name in find_subjects(images, subjects):
-        scans = find_scans(
-            images,
-            name,
-            space=space,
-            resolution=resolution,
-            tasks=tasks,
-            rest_tasks=rest_tasks or ["rest"],
-            ending=ENDINGS[form],
-        )
-        if glmsingle:
-            scans = [scan for scan in scans if scan.kind == "task"]
+    for chosen in scans.values():
         runs = [
-            plan_run(scan, list(dict.fromkeys([images, root])), signal, events) for scan in scans
+            plan_run(scan, list(dict.fromkeys([images, root])), signal, events) for scan in chosen
         ]
         labels = root / atlas if atlas else None
         plans.append(plan_subject(root, images, runs, mask, rois, voxels, labels))
@@ -160,6 +177,8 @@ def prepare_bids(
     everything = pd.concat([plan.trials for plan in plans])
     roots = [root / stimulus_root, root]
     stimuli, pictures = gather_stimuli(everything, roots, image_size)
+    if check:
+        return
     prepare_store(target, works, stimuli, dataset_facts(root), options, workers, pictures)
 
 

@@ -109,14 +109,18 @@ class ExpectedFile:
         path: Where; a `*` in it stands for any text.
         what: What it is, such as "responses of sub-01".
         required: Whether nothing can be prepared without it.
+        here: Whether it is there, where its path alone does not say so.
     """
 
     path: Path
     what: str
     required: bool = True
+    here: bool | None = None
 
     def found(self) -> bool:
         """Whether it is there."""
+        if self.here is not None:
+            return self.here
         if "*" not in str(self.path):
             return self.path.exists()
         fixed = next(p for p in self.path.parents if "*" not in str(p))

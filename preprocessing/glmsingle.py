@@ -11,6 +11,7 @@ from mindvis.data.schema import SubjectData
 from mindvis.errors import SourceError
 from preprocessing.betas import dataset_of, opened_hdf5, standardised
 from preprocessing.quality import response_quality
+from preprocessing.roi import filled_in
 from preprocessing.subject import SubjectPlan
 from preprocessing.trials import count_repeats, stored_columns
 from preprocessing.write import Job, StackedRows, SubjectWork, digest
@@ -110,9 +111,7 @@ def folders(plan: SubjectPlan, source: Path, pattern: str) -> dict[Path, list[in
     rows: dict[Path, list[int]] = {}
     first = 0
     for run in plan.runs:
-        entities = run.scan.entities
-        session = f"ses-{entities['ses']}" if "ses" in entities else ""
-        name = pattern.replace("{subject}", plan.name).replace("{session}", session)
+        name = filled_in(pattern, run.scan)
         mine = range(first, first + len(run.trials))
         rows.setdefault(source / name, []).extend(mine)
         first += len(run.trials)

@@ -98,11 +98,15 @@ def find_scans(
     Raises:
         SourceError: If there is no image, or several for one run.
     """
-    files = _bold_files(folder / subject, ending)
-    scans = [Scan(bold=path, subject=subject, entities=parse_entities(path)) for path in files]
-    scans = [s for s in scans if space is None or s.entities.get("space") == space]
-    scans = [s for s in scans if resolution is None or resolution in _resolutions(s)]
-    scans = [s for s in scans if tasks is None or s.task in tasks]
+    scans = matching_scans(
+        folder,
+        subject,
+        space=space,
+        resolution=resolution,
+        tasks=tasks,
+        rest_tasks=rest_tasks,
+        ending=ending,
+    )
     if not scans:
         chosen = f" of space {space}" if space else ""
         chosen += f" of resolution {resolution}" if resolution else ""
@@ -112,6 +116,29 @@ def find_scans(
             f"files named *{ending.replace('.nii*', '.nii.gz')}",
             "check --source, --derivatives, --form, --space, --resolution and --tasks",
         )
+    return scans
+
+
+def matching_scans(
+    folder: Path,
+    subject: str,
+    *,
+    space: str | None = None,
+    resolution: str | None = None,
+    tasks: Sequence[str] | None = None,
+    rest_tasks: Sequence[str] = ("rest",),
+    ending: str = "_bold.nii*",
+) -> list[Scan]:
+    """As `find_scans`, but none where there is none.
+
+    Raises:
+        SourceError: If there are several images for one run.
+    """
+    files = _bold_files(folder / subject, ending)
+    scans = [Scan(bold=path, subject=subject, entities=parse_entities(path)) for path in files]
+    scans = [s for s in scans if space is None or s.entities.get("space") == space]
+    scans = [s for s in scans if resolution is None or resolution in _resolutions(s)]
+    scans = [s for s in scans if tasks is None or s.task in tasks]
     _refuse_twins(scans)
     scans = [replace(s, kind="rest") if s.task in rest_tasks else s for s in scans]
     return _numbered(sorted(scans, key=_order))

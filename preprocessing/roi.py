@@ -67,8 +67,7 @@ def find_rois(source: Path, choice: str | None, scan: Scan, folders: Sequence[Pa
 
 def _matching(source: Path, choice: str, scan: Scan, option: str) -> list[Path]:
     """Files of an option's pattern; in a folder, those that name the subject or no subject."""
-    session = f"ses-{scan.entities['ses']}" if "ses" in scan.entities else ""
-    pattern = choice.replace("{subject}", scan.subject).replace("{session}", session)
+    pattern = filled_in(choice, scan)
     base, relative = (
         (Path("/"), pattern.lstrip("/")) if pattern.startswith("/") else (source, pattern)
     )
@@ -83,6 +82,12 @@ def _matching(source: Path, choice: str, scan: Scan, option: str) -> list[Path]:
             f"check --{option}; {{subject}} and {{session}} in it are filled in",
         )
     return files
+
+
+def filled_in(pattern: str, scan: Scan) -> str:
+    """A pattern with the names of a run for {subject} and {session}."""
+    session = f"ses-{scan.entities['ses']}" if "ses" in scan.entities else ""
+    return pattern.replace("{subject}", scan.subject).replace("{session}", session)
 
 
 def roi_name(path: Path) -> str:

@@ -332,6 +332,45 @@ def test_missing_file_on_the_command_line(tmp_path, capsys):
     assert "a.mat does not exist; expected a .npz, .mat" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["a.npz", "a.mat", "a73.mat", "a.h5", "a4.mat"])
+def test_check_says_every_array_that_is_missing(tmp_path, capsys, name):
+    path = tmp_path / name
+    if name == "a4.mat":
+        scipy.io.savemat(path, {"x": np.ones((4, 3)), "part": np.arange(4)}, format="4")
+    else:
+        save(path, {"x": np.ones((4, 3)), "part": np.arange(4)})
+    options = ["--source", str(path), "--store", str(tmp_path / "s.h5"), "--check"]
+    assert command(["arrays", *options, "--responses", "x", "--split", "parts"]) == 2
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [
+        f"missing: parts in {path} (named in an option)",
+        f"1 of 2 arrays are in {path}",
+    ]
+    assert f"1 of 2 arrays are not in {path}, 'parts' (named in an option) the first" in said.err
+    assert "expected it to be one of" in said.err
+    named = ["--train_responses", "x", "--test_responses", "y", "--test_images", "z"]
+    assert command(["arrays", *options, *named]) == 2
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == [
+        f"missing: y in {path} (responses of test)",
+        f"missing: z in {path} (images of test)",
+    ]
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_check_reads_what_is_there_and_writes_nothing(tmp_path, capsys):
+    path = save(tmp_path / "a.npz", content())
+    options = ["--source", str(path), "--store", str(tmp_path / "s.h5"), "--check"]
+    options += [word for key, value in KEYS.items() for word in (f"--{key}", value)]
+    assert command(["arrays", *options]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"6 of 6 arrays are in {path}"]
+    assert command(["arrays", *options, "--test_labels", "train_class"]) == 2
+    assert "expected" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["a.npz"]
+    assert command(["arrays", "--source", str(tmp_path / "b.npz"), *options[2:]]) == 2
+    assert "b.npz does not exist" in capsys.readouterr().err
+
+
 def test_digit69_by_options_alone(shared, tmp_path):
     path = shared("data/digit69/digit69_28x28.mat")
     options = ["--source", str(path), "--store", str(tmp_path / "s.h5")]
