@@ -38,7 +38,7 @@ class _Elements:
         """The next two whole numbers."""
         if self.at + 8 > len(self.content):
             raise ValueError("it ends within an element")
-        first, second = struct.unpack_from(f"{self.order}II", self.content, self.at)
+        first, second = struct.unpack_from(f"{self.order}II", self.content.data, self.at)
         self.at += 8
         return first, second
 
@@ -121,7 +121,7 @@ def _unpacked(element: NDArray[np.uint8], most: int | None = None) -> NDArray[np
         ValueError: If it would unpack to far more than it is.
     """
     limit = _UNPACKED * len(element) + _SMALL
-    data = zlib.decompressobj().decompress(element, most or limit)
+    data = zlib.decompressobj().decompress(element.data, most or limit)
     if len(data) == limit:
         raise ValueError(f"a variable that unpacks to more than {limit:,} bytes")
     return np.frombuffer(data, np.uint8)
