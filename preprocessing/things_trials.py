@@ -21,7 +21,7 @@ def read_trials(path: Path) -> pd.DataFrame:
     """`*_StimulusMetadata.csv`: session, run, trial_type and stimulus of each trial.
 
     Raises:
-        SourceError: If a column is missing, or a trial is of another type.
+        SourceError: If a column is missing, or a trial is of another type or without a picture.
     """
     try:
         table = pd.read_csv(path, usecols=list(METADATA))
@@ -32,6 +32,10 @@ def read_trials(path: Path) -> pd.DataFrame:
         ) from None
     for kind in sorted(set(table["trial_type"].astype(str)) - {"train", "test", "catch"}):
         raise SourceError(f"{path} has a trial of type {kind!r}", "train, test or catch")
+    nameless = table["stimulus"].isna() & (table["trial_type"] != "catch")
+    if nameless.any():
+        row = int(np.flatnonzero(nameless)[0]) + 2
+        raise SourceError(f"{path} names no picture in row {row}", "one for each trial")
     return table
 
 

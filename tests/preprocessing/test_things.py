@@ -197,6 +197,13 @@ def no_blocks(root):
             r"a trial of type 'x'; exp",
         ),
         (
+            table(
+                "StimulusMetadata",
+                lambda t: t.assign(stimulus=t["stimulus"].where(t["trial_type"] != "test")),
+            ),
+            r"StimulusMetadata.csv names no picture in row \d+; expected one for each trial",
+        ),
+        (
             table("StimulusMetadata", lambda t: t.drop(columns="run")),
             r"StimulusMetadata.* cannot be",
         ),
