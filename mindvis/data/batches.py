@@ -63,7 +63,10 @@ class SharedSlots:
             for name, values in sample.items()
         }
         require_shared_memory(sum(values.nbytes for values in empty.values()), workers)
-        self.fields = {name: values.share_memory_() for name, values in empty.items()}
+        self.fields = {
+            name: values.share_memory_()  # type: ignore[no-untyped-call]
+            for name, values in empty.items()
+        }
         self._written = 0
 
     def put(self, batch: Any) -> Any:
@@ -110,7 +113,7 @@ class BatchLoader(DataLoader[Batch]):
 
     _slots: SharedSlots | None = None
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Any:  # DataLoader promises an iterator of its own class
         if not self.num_workers:
             return super().__iter__()
         if self._slots is None:

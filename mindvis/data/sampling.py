@@ -8,7 +8,7 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from mindvis.data.batches import Batch, BatchDataset, BatchLoader, finished
+from mindvis.data.batches import BatchDataset, BatchLoader, finished
 from mindvis.seeding import numpy_generator, torch_generator
 
 
@@ -62,7 +62,7 @@ class ResumableLoader(BatchLoader):
     _used = 0
     _resume = 0
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Any:
         self._used, self._resume = self._resume, 0
         sampler = self.sampler
         if isinstance(sampler, EpochSampler):
