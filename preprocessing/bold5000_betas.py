@@ -84,15 +84,24 @@ def _table(path: Path, count: int) -> NDArray[np.float32]:
 
 
 def kept_voxels(first: Path, mask: Path | None) -> NDArray[np.bool_]:
-    """Voxels of the mask; without one, those whose betas vary in the first session, (X, Y, Z)."""
+    """Voxels of the mask; without one, those whose betas vary in the first session, (X, Y, Z).
+
+    Raises:
+        SourceError: There are none.
+    """
     grid = grid_of(first)
-    if mask is not None:
-        return read_mask(mask, grid)
-    everything = np.ones(grid.shape, dtype=np.bool_)
-    values = read_voxels(first, everything)
+    kept = _varying(first, grid.shape) if mask is None else read_mask(mask, grid)
+    if not kept.any():
+        chosen = f"varies in {first}" if mask is None else f"of {mask} is above zero"
+        raise SourceError(f"no voxel {chosen}", "at least one")
+    return kept
+
+
+def _varying(first: Path, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
+    values = read_voxels(first, np.ones(shape, dtype=np.bool_))
     with np.errstate(invalid="ignore"):
         varies = np.isfinite(values).all(axis=0) & (values.std(axis=0) > 0)
-    return np.asarray(varies.reshape(grid.shape))
+    return np.asarray(varies.reshape(shape))
 
 
 def session_betas(

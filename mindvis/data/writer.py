@@ -96,6 +96,11 @@ def _write_subject(file: h5py.File, name: str, subject: SubjectData | StoredSubj
         del parent[name]
     group = parent.create_group(name)
     rows = subject.rows if isinstance(subject, StoredSubject) else subject.responses
+    if 0 in rows.shape:
+        raise StoreError(
+            f"subject {name!r} has {rows.shape[0]} responses of {rows.shape[1]} voxels",
+            "at least one of each",
+        )
     _copy_rows(group, "responses", rows, np.float32)
     put_attribute(group["responses"], "units", subject.units)
     put_attribute(group["responses"], "space", subject.space)

@@ -212,6 +212,9 @@ def test_wrong_pictures_are_refused(tmp_path, rng):
         write_store(tmp_path / "s.h5", people * 2, None, {})
     with pytest.raises(StoreError, match=r"'\.x' cannot name a subject"):
         write_store(tmp_path / "s.h5", [(".x", subject(rng))], None, {})
+    empty = replace(people[0][1], responses=np.zeros((5, 0), np.float32))
+    with pytest.raises(StoreError, match="'sub' has 5 responses of 0 voxels; expected at least"):
+        write_store(tmp_path / "s.h5", [("sub", empty)], None, {})
 
 
 def test_unknown_names_say_what_there_is(store):

@@ -116,6 +116,14 @@ def test_without_a_mask_voxels_that_vary_are_kept(bold5000, tmp_path):
         assert store.stimuli is None
 
 
+def test_a_mask_without_voxels_is_a_sentence(bold5000, tmp_path):
+    root = build(tmp_path / "data")
+    nothing = nib.Nifti1Image(np.zeros(SHAPE, np.uint8), AFFINE)
+    nib.save(nothing, root / "CSI4_brainmask.nii.gz")
+    with pytest.raises(SourceError, match=r"no voxel of .*CSI4_brainmask.nii.gz is above zero"):
+        prepare(root, tmp_path / "s.h5", subjects="CSI4", form="volumes", images="none")
+
+
 def test_differences_are_said(bold5000, tmp_path, capsys):
     prepare(bold5000, tmp_path / "s.h5", subjects="CSI1").close()
     said = capsys.readouterr().out
