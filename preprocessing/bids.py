@@ -13,7 +13,7 @@ from preprocessing.glmsingle import glmsingle_work
 from preprocessing.layout import (
     find_scans,
     find_subjects,
-    matching_scans,
+    no_scans,
     read_json,
     subject_names,
 )
@@ -142,17 +142,22 @@ def prepare_bids(
         stimulus_column or None, label_column, category_column, split_column, conditions
     )
     images = root / derivatives if derivatives else root
-    scans_of = partial(
-        matching_scans if check else find_scans,
-        images,
-        space=space,
-        resolution=resolution,
-        tasks=tasks,
-        rest_tasks=rest_tasks or ["rest"],
-        ending=ENDINGS[form],
-    )
     names = (subject_names(subjects) if check else None) or find_subjects(images, subjects)
-    scans = {name: scans_of(name) for name in names}
+    scans = {
+        name: find_scans(
+            images,
+            name,
+            space=space,
+            resolution=resolution,
+            tasks=tasks,
+            rest_tasks=rest_tasks or ["rest"],
+            ending=ENDINGS[form],
+        )
+        for name in names
+    }
+    for name, found in scans.items():
+        if not found and not check:
+            raise no_scans(images / name, space, resolution, tasks, ENDINGS[form])
     if glmsingle:
         scans = {name: [s for s in runs if s.kind == "task"] for name, runs in scans.items()}
     if check:

@@ -84,7 +84,7 @@ def find_scans(
     rest_tasks: Sequence[str] = ("rest",),
     ending: str = "_bold.nii*",
 ) -> list[Scan]:
-    """All BOLD runs of a subject, in order of session, task and run.
+    """All BOLD runs of a subject, in order of session, task and run; none where there is none.
 
     Args:
         folder: A raw BIDS folder or one of derivatives.
@@ -94,42 +94,6 @@ def find_scans(
         tasks: Keep these tasks alone.
         rest_tasks: Tasks in which nothing was shown.
         ending: End of the images' names; of surfaces, the left hemisphere stands for both.
-
-    Raises:
-        SourceError: If there is no image, or several for one run.
-    """
-    scans = matching_scans(
-        folder,
-        subject,
-        space=space,
-        resolution=resolution,
-        tasks=tasks,
-        rest_tasks=rest_tasks,
-        ending=ending,
-    )
-    if not scans:
-        chosen = f" of space {space}" if space else ""
-        chosen += f" of resolution {resolution}" if resolution else ""
-        chosen += f" of tasks {', '.join(tasks)}" if tasks else ""
-        raise SourceError(
-            f"{folder / subject} holds no BOLD image{chosen}",
-            f"files named *{ending.replace('.nii*', '.nii.gz')}",
-            "check --source, --derivatives, --form, --space, --resolution and --tasks",
-        )
-    return scans
-
-
-def matching_scans(
-    folder: Path,
-    subject: str,
-    *,
-    space: str | None = None,
-    resolution: str | None = None,
-    tasks: Sequence[str] | None = None,
-    rest_tasks: Sequence[str] = ("rest",),
-    ending: str = "_bold.nii*",
-) -> list[Scan]:
-    """As `find_scans`, but none where there is none.
 
     Raises:
         SourceError: If there are several images for one run.
@@ -142,6 +106,24 @@ def matching_scans(
     _refuse_twins(scans)
     scans = [replace(s, kind="rest") if s.task in rest_tasks else s for s in scans]
     return _numbered(sorted(scans, key=_order))
+
+
+def no_scans(
+    folder: Path,
+    space: str | None,
+    resolution: str | None,
+    tasks: Sequence[str] | None,
+    ending: str,
+) -> SourceError:
+    """What to say of the folder of a subject in which `find_scans` finds nothing."""
+    chosen = f" of space {space}" if space else ""
+    chosen += f" of resolution {resolution}" if resolution else ""
+    chosen += f" of tasks {', '.join(tasks)}" if tasks else ""
+    return SourceError(
+        f"{folder} holds no BOLD image{chosen}",
+        f"files named *{ending.replace('.nii*', '.nii.gz')}",
+        "check --source, --derivatives, --form, --space, --resolution and --tasks",
+    )
 
 
 def _resolutions(scan: Scan) -> set[str | None]:

@@ -1,5 +1,6 @@
 """Loaders of three splits, training in an order that a resumed run repeats."""
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from mindvis.data.splits import Split
 from mindvis.errors import CheckpointError, ConfigError
 
 
-class SplitData(pl.LightningDataModule):
+class SplitData(pl.LightningDataModule, ABC):
     """Loaders of three splits, whose datasets `dataset` makes; training in seeded order.
 
     Args:
@@ -35,23 +36,23 @@ class SplitData(pl.LightningDataModule):
         self._datasets: dict[Split, BatchDataset] = {}
 
     @property
+    @abstractmethod
     def inputs(self) -> list[Path]:
         """Files that the data come from, for the manifest of checksums."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def facts(self) -> dict[str, int]:
         """Sizes that a model has to agree with."""
-        raise NotImplementedError
 
     @property
     def sees_test(self) -> bool:
         """Whether test responses have a part in training, be it in the standardisation alone."""
         return False
 
+    @abstractmethod
     def dataset(self, split: Split) -> BatchDataset:
         """The items of one split."""
-        raise NotImplementedError
 
     def splits(self) -> dict[str, dict[str, Any]]:
         """Numbers and digests of the stimuli of each split, by subject; empty without subjects."""

@@ -1,5 +1,6 @@
 """What every training stage shares: optimiser, schedule, randomness by position, checkpoints."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +20,7 @@ from mindvis.tasks.schedule import Decayed, Schedule, decay_groups, warmup_cosin
 Batch = dict[str, Tensor]
 
 
-class BrainTask(LightningModule):
+class BrainTask(LightningModule, ABC):
     """One training stage.
 
     Every random draw of a step is seeded by (seed, purpose, epoch, batch, rank) and every draw of
@@ -237,6 +238,6 @@ class BrainTask(LightningModule):
         """A picture of what the task does with a validation batch, None where nothing is to see."""
         return None
 
+    @abstractmethod
     def export(self, folder: Path) -> None:
         """Write the trained components into a folder, each as its library saves it."""
-        raise NotImplementedError
