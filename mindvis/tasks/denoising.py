@@ -8,7 +8,12 @@ from torch import Tensor
 from mindvis.models.autoencoder import encode_images
 from mindvis.models.conditioning import Conditioning, drop_condition
 from mindvis.tasks.base import Batch, BrainTask
-from mindvis.tasks.noising import LatentCache, diffusion_errors, sample_images
+from mindvis.tasks.noising import (
+    LatentCache,
+    diffusion_errors,
+    min_snr_weights,
+    sample_images,
+)
 
 FIGURE_ITEMS = 8
 
@@ -22,6 +27,7 @@ class DiffusionTask(BrainTask):
         conditioner: Gives the conditioning, and the empty one.
         scheduler: The stock scheduler that adds the noise.
         condition_dropout: Share of conditions replaced by the empty one in training.
+        snr_gamma: Highest weight of an error in training, see `min_snr_weights`; None weighs alike.
         cache: Latents that were encoded before.
     """
 
@@ -30,6 +36,7 @@ class DiffusionTask(BrainTask):
     conditioner: Any
     scheduler: Any
     condition_dropout: float
+    snr_gamma: float | None
     cache: LatentCache
 
     def latent_shape(self) -> tuple[int, int, int]:
@@ -53,7 +60,7 @@ class DiffusionTask(BrainTask):
     def training_errors(
         self, latents: Tensor, conditioning: Conditioning, batch_idx: int
     ) -> Tensor:
-        """Squared error (B,) at random noise levels, some conditions dropped.
+        """Squared error (B,) at random noise levels, weighted, some conditions dropped.
 
         Args:
             latents: (B, C, h, w), clean.
@@ -66,7 +73,10 @@ class DiffusionTask(BrainTask):
         t = (self.step_uniform((size,), "level", batch_idx) * levels).long()
         keep = self.step_uniform((size,), "drop", batch_idx) >= self.condition_dropout
         condition = drop_condition(conditioning, self.conditioner.null(size), keep)
-        return diffusion_errors(self.unet, self.scheduler, latents, noise, t, condition)
+        errors = diffusion_errors(self.unet, self.scheduler, latents, noise, t, condition)
+        if self.snr_gamma is None:
+            return errors
+        return errors * min_snr_weights(self.scheduler, t, self.snr_gamma)
 
     def validation_errors(
         self, latents: Tensor, conditioning: Conditioning, items: Tensor

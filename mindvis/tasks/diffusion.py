@@ -56,6 +56,8 @@ class BrainDiffusion(DiffusionTask):
         frozen_dtype: How frozen weights of the denoiser lie in memory; "bfloat16" takes half of it,
             rounds them, and computes as before.
         condition_dropout: Share of responses replaced by the empty condition, for guidance.
+        snr_gamma: Highest weight that a noise level's error has in training (min-SNR); null weighs
+            all alike, as MinD-Vis.
         label_loss: Weight of the distance between what the brain says and what the label says to
             the denoiser, for training classes; needs a denoiser trained with label_words. The
             first context tokens then stand for the words of the class's name.
@@ -97,6 +99,7 @@ class BrainDiffusion(DiffusionTask):
         opened: Opened = "conditioning",
         frozen_dtype: Literal["float32", "bfloat16"] = "float32",
         condition_dropout: float = 0.1,
+        snr_gamma: float | None = None,
         label_loss: float = 0.0,
         voxel_dropout: float = 0.0,
         voxel_noise: float = 0.0,
@@ -124,7 +127,7 @@ class BrainDiffusion(DiffusionTask):
         self.save_hyperparameters(logger=False)
         self.encoder_path, self.ldm_path = encoder, ldm
         self.encoder_lr = encoder_lr
-        self.condition_dropout = condition_dropout
+        self.condition_dropout, self.snr_gamma = condition_dropout, snr_gamma
         self.voxel_dropout, self.voxel_noise = voxel_dropout, voxel_noise
         self.label_loss = label_loss
         empty = self._load_ldm("random" if projection == "compat" else "zero")

@@ -65,6 +65,8 @@ class LatentDiffusion(DiffusionTask):
         beta_start: First beta, MinD-Vis' by default.
         beta_end: Last beta; half of it spends fewer levels on noise that hides everything, which
             small latents reach early.
+        snr_gamma: Highest weight that a noise level's error has in training (min-SNR); null weighs
+            all alike, as MinD-Vis.
         lr: Peak learning rate of the denoiser.
         betas: AdamW's decay rates of the two moments.
         weight_decay: AdamW's decay, of matrices and kernels alone.
@@ -100,6 +102,7 @@ class LatentDiffusion(DiffusionTask):
         noise_schedule: NoiseSchedule = "scaled_linear",
         beta_start: float = 0.0015,
         beta_end: float = 0.0195,
+        snr_gamma: float | None = None,
         lr: float = 5e-4,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.01,
@@ -120,7 +123,7 @@ class LatentDiffusion(DiffusionTask):
         self.first_stage_path = first_stage
         self.first_stage_epochs = 0 if first_stage is not None else first_stage_epochs
         self.first_stage_lr = first_stage_lr
-        self.condition_dropout = condition_dropout
+        self.condition_dropout, self.snr_gamma = condition_dropout, snr_gamma
         self.first_stage = build_first_stage(
             first_stage_kind, latent_channels, first_stage_channels, first_stage_layers, num_codes
         )

@@ -9,6 +9,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor
 from tqdm import tqdm
 
+from mindvis.errors import ConfigError
 from mindvis.models.autoencoder import FirstStage, decode_latents, encode_images
 from mindvis.models.conditioning import Conditioning
 from mindvis.models.denoiser import predict_noise
@@ -54,6 +55,29 @@ def diffusion_target(scheduler: Any, latents: Tensor, noise: Tensor, t: Tensor) 
     if scheduler.config.prediction_type == "v_prediction":
         return scheduler.get_velocity(latents, noise, t)
     return noise
+
+
+def min_snr_weights(scheduler: Any, t: Tensor, gamma: float) -> Tensor:
+    """Weights (B,) of the errors at steps `t` (B,), so that no noise level outweighs the others.
+
+    Min-SNR of Hang et al. 2023, "Efficient diffusion training via min-SNR weighting": the error of
+    the picture that a prediction implies counts min(SNR, gamma) times. That is a weight of
+    min(1, gamma / SNR) for the error of the noise, and of SNR / (SNR + 1) times this for that of
+    the velocity.
+
+    Args:
+        scheduler: A diffusers scheduler, for its noise levels and for what is predicted.
+        t: int64 (B,), noise levels.
+        gamma: 5 in the paper. At 1 the velocity counts most where half of the variance is noise.
+
+    Raises:
+        ConfigError: Nothing would count.
+    """
+    if gamma <= 0:
+        raise ConfigError(f"model.snr_gamma is {gamma}", "a number above 0, or null")
+    kept = scheduler.alphas_cumprod.to(t.device)[t]
+    weights = (gamma * (1 - kept) / kept).clamp(max=1)
+    return weights * kept if scheduler.config.prediction_type == "v_prediction" else weights
 
 
 def diffusion_errors(

@@ -8,7 +8,7 @@ from mindvis.models.autoencoder import LDM, build_first_stage, save_ldm
 from mindvis.models.conditioning import Conditioning, LabelConditioner
 from mindvis.models.denoiser import build_denoiser, predict_noise, with_pooled_input
 from mindvis.tasks.diffusion import BrainDiffusion
-from mindvis.tasks.noising import make_noise_schedule
+from mindvis.tasks.noising import make_noise_schedule, min_snr_weights
 
 FACTS = {"num_voxels": 56, "patch_size": 8, "image_size": 16}
 ENCODER = {"embed_dim": 16, "depth": 1, "num_heads": 2}
@@ -94,6 +94,22 @@ def test_loss_repeats_for_a_batch_and_differs_between_batches(task):
         first, again, other = (task.loss(batch(), index).item() for index in (0, 0, 1))
     assert first == again
     assert first != other
+
+
+def test_noise_levels_are_weighed_in_training_alone(task, ldm):
+    weighed = BrainDiffusion(ldm, FACTS, **ENCODER, num_context_tokens=3, projection_heads=2,
+                             snr_gamma=0.1)  # fmt: skip
+    condition, latents, items = task.conditioner.null(6), torch.randn(6, 4, 8, 8), torch.arange(6)
+    with torch.no_grad():
+        ratio = weighed.training_errors(latents, condition, 3) / task.training_errors(
+            latents, condition, 3
+        )
+        alike = weighed.validation_errors(latents, condition, items)
+        expected = task.validation_errors(latents, condition, items)
+    t = (task.step_uniform((6,), "level", 3) * 1000).long()
+    torch.testing.assert_close(ratio, min_snr_weights(task.scheduler, t, 0.1))
+    assert ratio.min() < 0.5 and ratio.max() > 0.5
+    torch.testing.assert_close(alike, expected)
 
 
 def test_augmentation_drops_the_share_it_says(ldm):

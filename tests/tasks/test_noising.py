@@ -12,7 +12,12 @@ from mindvis.models.conditioning import Conditioning
 from mindvis.models.sampling import make_scheduler
 from mindvis.models.schedules import noise_betas
 from mindvis.tasks.figures import draw_grid
-from mindvis.tasks.noising import LatentCache, diffusion_errors, make_noise_schedule
+from mindvis.tasks.noising import (
+    LatentCache,
+    diffusion_errors,
+    make_noise_schedule,
+    min_snr_weights,
+)
 
 
 def kept_signal(steps=1000):
@@ -43,6 +48,40 @@ def test_errors_follow_the_formula(rng, kind):
     )
     target = noise if kind == "epsilon" else a**0.5 * noise - (1 - a) ** 0.5 * latents
     np.testing.assert_allclose(found, ((0.25 - target) ** 2).mean((1, 2, 3)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1, 5])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_min_snr_weighs_the_error_of_the_picture(kind, gamma, rng):
+    """Whatever is predicted, the picture that it implies counts min(SNR, gamma) times."""
+    scheduler, t = make_noise_schedule(kind), np.array([0, 130, 500, 999])
+    a = kept_signal()[t]
+    snr = a / (1 - a)
+    assert snr.min() < gamma < snr.max()
+    signal, noise, wrong = rng.normal(size=(3, 4))
+    noisy = a**0.5 * signal + (1 - a) ** 0.5 * noise
+    if kind == "epsilon":
+        true, implied = noise, (noisy - (1 - a) ** 0.5 * wrong) / a**0.5
+    else:
+        true, implied = (
+            a**0.5 * noise - (1 - a) ** 0.5 * signal,
+            a**0.5 * noisy - (1 - a) ** 0.5 * wrong,
+        )
+    found = min_snr_weights(scheduler, torch.tensor(t), gamma).numpy() * (wrong - true) ** 2
+    np.testing.assert_allclose(found, np.minimum(snr, gamma) * (implied - signal) ** 2, rtol=1e-3)
+
+
+def test_levels_without_any_signal_have_finite_weights():
+    config = SimpleNamespace(prediction_type="epsilon")
+    scheduler = SimpleNamespace(alphas_cumprod=torch.tensor([1.0, 0.5, 0.0]), config=config)
+    assert min_snr_weights(scheduler, torch.arange(3), 0.5).tolist() == [0, 0.5, 1]
+    config.prediction_type = "v_prediction"
+    assert min_snr_weights(scheduler, torch.arange(3), 0.5).tolist() == [0, 0.25, 0]
+
+
+def test_weights_of_nothing_are_refused():
+    with pytest.raises(ConfigError, match="snr_gamma is 0; expected a number above 0, or null"):
+        min_snr_weights(make_noise_schedule(), torch.tensor([3]), 0)
 
 
 def test_cache_encodes_each_picture_once_and_finds_it_again():
