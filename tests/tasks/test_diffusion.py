@@ -108,7 +108,7 @@ def test_noise_levels_are_weighed_in_training_alone(task, ldm):
         expected = task.validation_errors(latents, condition, items)
     t = (task.step_uniform((6,), "level", 3) * 1000).long()
     torch.testing.assert_close(ratio, min_snr_weights(task.scheduler, t, 0.1))
-    assert ratio.min() < 0.5 and ratio.max() > 0.5
+    assert ratio.std() > 0.01  # else weights of 1 would pass
     torch.testing.assert_close(alike, expected)
 
 
