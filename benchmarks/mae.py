@@ -59,6 +59,7 @@ def build(size: Size, explicit: bool) -> BrainMAE:
     arguments = dataclasses.asdict(size)
     del arguments["batch_size"], arguments["steps"]
     mae = BrainMAE(**arguments)
+    torch.nn.init.xavier_uniform_(mae.decoder_pred.weight)  # from zero all losses begin alike
     for module in mae.modules():
         if explicit and isinstance(module, Attention):
             module.__class__ = ExplicitAttention

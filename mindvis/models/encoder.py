@@ -25,6 +25,7 @@ class BrainEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore
         class_token: Whether the class token is used, as it was in stage A; MinD-Vis drops it.
         patch_weights: Whether all patches are embedded by one map, or each by its own.
         pool: Whether the mean token is the only one, as MinD-Vis can have it ("global_pool").
+        position_scale: Factor of the fixed positions.
 
     Raises:
         ConfigError: Sizes that do not divide.
@@ -44,10 +45,18 @@ class BrainEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore
         class_token: bool = True,
         patch_weights: PatchWeights = "shared",
         pool: bool = False,
+        position_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(
-            num_voxels, patch_size, embed_dim, depth, num_heads, mlp_ratio, patch_weights
+            num_voxels,
+            patch_size,
+            embed_dim,
+            depth,
+            num_heads,
+            mlp_ratio,
+            patch_weights,
+            position_scale,
         )
         self.trunk.class_token.requires_grad_(class_token)
         initialise(self)

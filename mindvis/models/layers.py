@@ -216,6 +216,7 @@ class Trunk(nn.Module):
         num_heads: Attention heads.
         mlp_ratio: Hidden width of each MLP over D.
         patch_weights: Whether all patches are embedded by one map, or each by its own.
+        position_scale: Factor of the positions.
 
     Raises:
         ConfigError: Sizes that do not divide.
@@ -232,6 +233,7 @@ class Trunk(nn.Module):
         num_heads: int,
         mlp_ratio: float,
         patch_weights: PatchWeights = "shared",
+        position_scale: float = 1.0,
     ) -> None:
         super().__init__()
         if num_voxels <= 0 or num_voxels % patch_size:
@@ -246,7 +248,8 @@ class Trunk(nn.Module):
         self.patch_weights = patch_weights
         self.patch_embed = patch_linear(patch_weights, self.num_patches, patch_size, embed_dim)
         self.class_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        self.register_buffer("positions", sincos_positions(self.num_patches, embed_dim).float())
+        positions = position_scale * sincos_positions(self.num_patches, embed_dim)
+        self.register_buffer("positions", positions.float())
         self.blocks = Blocks(embed_dim, depth, num_heads, mlp_ratio)
         self.norm = nn.LayerNorm(embed_dim)
 

@@ -59,6 +59,9 @@ class BrainMAE(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
         decoder_num_heads: Attention heads of the decoder.
         patch_weights: "shared" embeds and predicts all patches by one map, as MinD-Vis does; "own"
             gives each patch its own, since patches of different voxels have nothing in common.
+        position_scale: Factor of the fixed positions of encoder and decoder. Their entries are of
+            size .7 and those of embedded responses of .5 or less, so that tokens tell mostly
+            their place; a smaller factor lets them tell the response.
 
     Raises:
         ConfigError: Sizes that do not divide.
@@ -80,21 +83,31 @@ class BrainMAE(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ignore]
         decoder_depth: int = 8,
         decoder_num_heads: int = 16,
         patch_weights: PatchWeights = "shared",
+        position_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(
-            num_voxels, patch_size, embed_dim, depth, num_heads, mlp_ratio, patch_weights
+            num_voxels,
+            patch_size,
+            embed_dim,
+            depth,
+            num_heads,
+            mlp_ratio,
+            patch_weights,
+            position_scale,
         )
         self.decoder_embed = nn.Linear(embed_dim, decoder_embed_dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_embed_dim))
-        positions = sincos_positions(self.trunk.num_patches, decoder_embed_dim).float()
-        self.register_buffer("decoder_positions", positions)
+        positions = position_scale * sincos_positions(self.trunk.num_patches, decoder_embed_dim)
+        self.register_buffer("decoder_positions", positions.float())
         self.decoder_blocks = Blocks(decoder_embed_dim, decoder_depth, decoder_num_heads, mlp_ratio)
         self.decoder_norm = nn.LayerNorm(decoder_embed_dim)
         self.decoder_pred = patch_linear(
             patch_weights, self.trunk.num_patches, decoder_embed_dim, patch_size
         )
         initialise(self)
+        for parameter in self.decoder_pred.parameters():
+            nn.init.zeros_(parameter)  # its noise would first teach tokens to say nothing
 
     @property
     def num_patches(self) -> int:

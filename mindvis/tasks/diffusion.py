@@ -44,6 +44,7 @@ class BrainDiffusion(DiffusionTask):
         num_heads: Attention heads of a random encoder.
         mlp_ratio: Hidden width over width of a random encoder's MLPs.
         patch_weights: Of a random encoder: one map for all patches, or one for each.
+        position_scale: Of a random encoder: factor of the fixed positions.
         class_token: Whether the encoder's class token is used; MinD-Vis drops it.
         resize: Accept an encoder of another number of voxels, with positions resampled.
         projection: From brain tokens to context: "attention", "linear" or "compat" (MinD-Vis);
@@ -94,6 +95,7 @@ class BrainDiffusion(DiffusionTask):
         num_heads: int = 16,
         mlp_ratio: float = 1.0,
         patch_weights: Literal["shared", "own"] = "shared",
+        position_scale: float = 1.0,
         class_token: bool = True,
         resize: bool = False,
         projection: Literal["attention", "linear", "compat"] = "attention",
@@ -135,13 +137,15 @@ class BrainDiffusion(DiffusionTask):
         self.voxel_dropout, self.voxel_noise = voxel_dropout, voxel_noise
         self.label_loss = label_loss
         empty = self._load_ldm("random" if projection == "compat" else "zero")
-        sizes = {"embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
-        self.encoder = self._build_encoder(
-            {**sizes, "mlp_ratio": mlp_ratio, "patch_weights": patch_weights},
-            class_token,
-            resize,
-            encoder_weights,
-        )
+        sizes = {
+            "embed_dim": embed_dim,
+            "depth": depth,
+            "num_heads": num_heads,
+            "mlp_ratio": mlp_ratio,
+            "patch_weights": patch_weights,
+            "position_scale": position_scale,
+        }
+        self.encoder = self._build_encoder(sizes, class_token, resize, encoder_weights)
         self.conditioner = self._build_conditioner(
             empty, num_context_tokens, projection, projection_heads, center_tokens
         )

@@ -47,7 +47,11 @@ class MaskedModelling(BrainTask):
         decoder_num_heads: Attention heads of the decoder.
         patch_weights: One map for all patches, as MinD-Vis has it, or one for each patch; each
             learns far faster from few responses.
+        position_scale: Factor of the fixed positions, which outweigh embedded responses at 1, the
+            factor of MinD-Vis.
         mask_ratio: Share of patches that are hidden.
+        visible_weight: Weight of the error over the patches that are not. Where little of a hidden
+            patch can be guessed, it keeps the response in the tokens; 0 as in MinD-Vis.
         init_from: Run of stage A to start from; its sizes replace those above.
         lr: Peak learning rate.
         betas: AdamW's decay rates of the two moments.
@@ -75,7 +79,9 @@ class MaskedModelling(BrainTask):
         decoder_depth: int = 8,
         decoder_num_heads: int = 16,
         patch_weights: Literal["shared", "own"] = "shared",
+        position_scale: float = 1.0,
         mask_ratio: float = 0.75,
+        visible_weight: float = 0.0,
         init_from: str | None = None,
         lr: float = 2.5e-4,
         betas: tuple[float, float] = (0.9, 0.95),
@@ -100,7 +106,9 @@ class MaskedModelling(BrainTask):
         self.save_hyperparameters(logger=False)
         if not 0 < mask_ratio < 1:
             raise ConfigError(f"model.mask_ratio is {mask_ratio}", "more than 0 and less than 1")
-        self.mask_ratio = mask_ratio
+        if not visible_weight >= 0:
+            raise ConfigError(f"model.visible_weight is {visible_weight}", "0 or more")
+        self.mask_ratio, self.visible_weight = mask_ratio, visible_weight
         self.init_from = init_from
         self.mae = (
             self._load(init_from)
@@ -116,6 +124,7 @@ class MaskedModelling(BrainTask):
                 decoder_depth=decoder_depth,
                 decoder_num_heads=decoder_num_heads,
                 patch_weights=patch_weights,
+                position_scale=position_scale,
             )
         )
 
@@ -142,7 +151,11 @@ class MaskedModelling(BrainTask):
         noise = self.step_uniform((len(voxels), self.mae.num_patches), "mask", batch_idx)
         output = self.mae(voxels, self.mask_ratio, noise, valid=batch["valid"])
         self.log_train(output.loss, len(voxels))
-        return output.loss
+        if self.visible_weight == 0:
+            return output.loss
+        visible = self.mae.forward_loss(voxels, output.prediction, 1 - output.mask, batch["valid"])
+        self.log_train(visible, len(voxels), "train_visible_loss")
+        return output.loss + self.visible_weight * visible
 
     def reconstruct(self, batch: Batch) -> MAEOutput:
         """Reconstruct validation responses, each under its own mask, the same at every epoch."""

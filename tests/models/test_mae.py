@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from mindvis.errors import ConfigError, DataError
+from mindvis.models.encoder import BrainEncoder
 from mindvis.models.mae import BrainMAE
 
 
 @pytest.fixture
 def tiny():
     torch.manual_seed(0)
-    return BrainMAE(
+    mae = BrainMAE(
         num_voxels=42,
         patch_size=6,
         embed_dim=10,
@@ -20,6 +21,24 @@ def tiny():
         decoder_depth=1,
         decoder_num_heads=2,
     )
+    torch.nn.init.xavier_uniform_(mae.decoder_pred.weight)  # as after some training
+    return mae
+
+
+def test_a_new_network_predicts_the_mean_of_standardised_voxels():
+    output = BrainMAE(42, 6, 10, 1, 5, 1.0, 8, 1, 2)(torch.randn(3, 42))
+    assert not output.prediction.any()
+
+
+def test_positions_are_scaled_in_encoder_and_decoder(tmp_path):
+    whole, small = (BrainMAE(42, 6, 10, 1, 5, 1.0, 8, 1, 2, position_scale=s) for s in (1.0, 0.1))
+    torch.testing.assert_close(small.trunk.positions, 0.1 * whole.trunk.positions)
+    torch.testing.assert_close(small.decoder_positions, 0.1 * whole.decoder_positions)
+    encoder = BrainEncoder.from_mae(small)
+    assert torch.equal(encoder.trunk.positions, small.trunk.positions)
+    encoder.save_pretrained(tmp_path)
+    again = BrainEncoder.from_config(BrainEncoder.load_config(tmp_path))  # a control: no weights
+    assert torch.equal(again.trunk.positions, small.trunk.positions)
 
 
 def test_loss_counts_valid_voxels_of_removed_patches_only(tiny):

@@ -67,6 +67,31 @@ def test_figure_is_drawn():
         assert task().figure(batch()).size[0] > 500
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_error_of_seen_patches_counts_by_its_weight(weight, monkeypatch):
+    module, logged = task(visible_weight=weight), {}
+
+    def log(loss, size, name="train_loss"):
+        logged[name] = loss.item()
+
+    monkeypatch.setattr(module, "log_train", log)
+    monkeypatch.setattr(module, "step_uniform", lambda *_: torch.arange(7.0).expand(5, -1))
+    torch.nn.init.normal_(module.mae.decoder_pred.weight)
+    data = batch()
+    with torch.no_grad():
+        total = module.training_step(data, 0).item()
+        output = module.mae(data["voxels"], 0.75, torch.arange(7.0).expand(5, -1))
+    squares = (module.mae.unpatchify(output.prediction) - data["voxels"]).square().numpy()
+    removed = squares[:, 8:50].mean()  # of 7 patches of 8 the first is kept, 6 voxels are padding
+    assert logged["train_loss"] == pytest.approx(removed, rel=1e-5)
+    assert total == pytest.approx(removed + weight * squares[:, :8].mean(), rel=1e-5)
+
+
+def test_negative_weight_of_seen_patches():
+    with pytest.raises(ConfigError, match=r"visible_weight is -1.* expected 0 or more"):
+        task(visible_weight=-1)
+
+
 def test_sizes_that_the_data_do_not_know():
     with pytest.raises(
         ConfigError, match=r"MaskedModelling needs patch_size but .* knows num_voxels"
