@@ -55,7 +55,10 @@ class Design:
     decoder_embed_dim: int = 32
     decoder_depth: int = 1
     decoder_num_heads: int = 4
+    patch_weights: str = "own"
+    position_scale: float = 0.1
     mask_ratio: float = 0.75
+    visible_weight: float = 0.3
     lr: float = 1e-3
     warmup_epochs: int = 2
     batch_size: int = 64

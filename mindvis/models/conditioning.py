@@ -180,8 +180,8 @@ class BrainConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ig
         centered: Take `token_mean` from every token, zero until it is set.
 
     Attributes:
-        token_mean: (D,), or None. A pretrained encoder's tokens are nearly one vector, whatever the
-            place and the response: attention then cannot tell places apart.
+        token_mean: (D,), or None. Tokens of an encoder whose stage A learned little are nearly one
+            vector, whatever the place and the response: attention then cannot tell places apart.
 
     Raises:
         ConfigError: Widths that the projection cannot have.

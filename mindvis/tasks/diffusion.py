@@ -53,8 +53,8 @@ class BrainDiffusion(DiffusionTask):
         num_context_tokens: Context tokens that replace those of the text.
         projection_heads: Heads of the attention projection.
         center_tokens: Take the mean of all tokens of all training responses, as the encoder has
-            them before the first step, from every token. A pretrained encoder's tokens are nearly
-            one vector, in which attention finds no places; false as in MinD-Vis.
+            them before the first step, from every token. Those of an encoder whose stage A learned
+            little are nearly one vector, in which attention finds no places; false as in MinD-Vis.
         opened: What of the denoiser trains: the part that carries the condition, or "all", where
             pairs are as many as the pictures it was trained on.
         frozen_dtype: How frozen weights of the denoiser lie in memory; "bfloat16" takes half of it,
