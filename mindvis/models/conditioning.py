@@ -177,17 +177,10 @@ class BrainConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ig
         num_heads: Heads of the queries' attention, a divisor of C.
         guidable: Whether the empty conditioning was trained; MinD-Vis has none, and its models
             cannot be guided.
-        centered: Take `token_mean` from every token, zero until it is set.
-
-    Attributes:
-        token_mean: (D,), or None. Tokens of an encoder whose stage A learned little are nearly one
-            vector, whatever the place and the response: attention then cannot tell places apart.
 
     Raises:
         ConfigError: Widths that the projection cannot have.
     """
-
-    token_mean: Tensor | None
 
     @register_to_config
     def __init__(
@@ -200,10 +193,8 @@ class BrainConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ig
         projection: Literal["attention", "linear", "compat"] = "attention",
         num_heads: int = 8,
         guidable: bool = True,
-        centered: bool = False,
     ) -> None:
         super().__init__()
-        self.register_buffer("token_mean", torch.zeros(embed_dim) if centered else None)
         self.mapping: nn.Module
         if projection == "attention":
             self.mapping = AttentionProjection(
@@ -225,7 +216,7 @@ class BrainConditioner(ModelMixin, ConfigMixin):  # type: ignore[misc, unused-ig
 
     def forward(self, tokens: Tensor) -> Conditioning:
         """Condition on brain tokens (B, T, D)."""
-        return self.mapping(tokens if self.token_mean is None else tokens - self.token_mean)
+        return self.mapping(tokens)
 
     def null(self, batch_size: int) -> Conditioning:
         """The learned empty conditioning of `batch_size` samples."""

@@ -124,7 +124,7 @@ class BrainTask(LightningModule, ABC):
         """One generator for each item of a validation batch, the same at every epoch."""
         return (torch_generator(self.seed, purpose, item) for item in items.tolist())
 
-    def training_batches(self) -> Iterator[Batch]:
+    def training_pictures(self) -> Iterator[Batch]:
         """Batches of all training items once, in the order of the data set, on the CPU."""
         loader = self.trainer.train_dataloader
         size = loader.batch_size or 64

@@ -48,7 +48,7 @@ class DiffusionTask(BrainTask):
         """Encode every training picture once, unless each epoch changes the pictures."""
         self.first_stage.eval()
         if not self.facts.get("augmented"):
-            self.cache.fill(self.training_batches(), self.device)
+            self.cache.fill(self.training_pictures(), self.device)
 
     @torch.no_grad()
     def training_latents(self, batch: Batch) -> Tensor:

@@ -52,9 +52,6 @@ class BrainDiffusion(DiffusionTask):
             random, as there, else at zero.
         num_context_tokens: Context tokens that replace those of the text.
         projection_heads: Heads of the attention projection.
-        center_tokens: Take the mean of all tokens of all training responses, as the encoder has
-            them before the first step, from every token. Those of an encoder whose stage A learned
-            little are nearly one vector, in which attention finds no places; false as in MinD-Vis.
         opened: What of the denoiser trains: the part that carries the condition, or "all", where
             pairs are as many as the pictures it was trained on.
         frozen_dtype: How frozen weights of the denoiser lie in memory; "bfloat16" takes half of it,
@@ -101,7 +98,6 @@ class BrainDiffusion(DiffusionTask):
         projection: Literal["attention", "linear", "compat"] = "attention",
         num_context_tokens: int = 77,
         projection_heads: int = 8,
-        center_tokens: bool = False,
         opened: Opened = "conditioning",
         frozen_dtype: Literal["float32", "bfloat16"] = "float32",
         condition_dropout: float = 0.1,
@@ -147,7 +143,7 @@ class BrainDiffusion(DiffusionTask):
         }
         self.encoder = self._build_encoder(sizes, class_token, resize, encoder_weights)
         self.conditioner = self._build_conditioner(
-            empty, num_context_tokens, projection, projection_heads, center_tokens
+            empty, num_context_tokens, projection, projection_heads
         )
         self.opened = frozenset(f"unet.{name}" for name in open_denoiser(self.unet, opened))
         if frozen_dtype == "bfloat16":
@@ -185,7 +181,6 @@ class BrainDiffusion(DiffusionTask):
         num_context_tokens: int,
         projection: Literal["attention", "linear", "compat"],
         num_heads: int,
-        centered: bool,
     ) -> BrainConditioner:
         """From the encoder's tokens to what the denoiser takes, starting at its empty condition."""
         conditioner = BrainConditioner(
@@ -197,7 +192,6 @@ class BrainDiffusion(DiffusionTask):
             projection=projection,
             num_heads=num_heads,
             guidable=empty is not None or self.condition_dropout > 0,
-            centered=centered,
         )
         if empty is not None:
             conditioner.empty.adopt(empty)
@@ -236,17 +230,8 @@ class BrainDiffusion(DiffusionTask):
     # -- training ---------------------------------------------------------------------------
 
     def on_train_start(self) -> None:
-        """Encode every training picture once; measure the mean token where a run begins."""
+        """Encode every training picture once."""
         self.keep_latents()
-        if self.conditioner.token_mean is not None and self.trainer.global_step == 0:
-            self.conditioner.token_mean.copy_(self.mean_token())
-
-    @torch.no_grad()
-    def mean_token(self) -> Tensor:
-        """Mean (D,) of all tokens of all training responses."""
-        batches = (batch["voxels"] for batch in self.training_batches())
-        sums = [self.encoder(voxels.to(self.device)).mean(dim=1).sum(dim=0) for voxels in batches]
-        return torch.stack(sums).sum(dim=0) / len(self.trainer.train_dataloader.dataset)
 
     def condition(self, voxels: Tensor) -> Conditioning:
         """What responses (B, V) tell the denoiser."""

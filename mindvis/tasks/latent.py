@@ -200,7 +200,7 @@ class LatentDiffusion(DiffusionTask):
         self._keeps_latents = True
         self.first_stage.requires_grad_(False).eval()
         if self.first_stage_path is None:
-            batches = islice(self.training_batches(), SCALING_BATCHES)
+            batches = islice(self.training_pictures(), SCALING_BATCHES)
             images = (batch["image"].to(self.device) for batch in batches)
             set_scaling(self.first_stage, estimate_scaling(self.first_stage, images))
         self.keep_latents()

@@ -1,11 +1,8 @@
 """Stage B's task: what trains, what is augmented, what an external model needs."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from torch.utils.data import DataLoader
 
 from mindvis.models.autoencoder import LDM, build_first_stage, save_ldm
 from mindvis.models.conditioning import Conditioning, LabelConditioner
@@ -113,28 +110,6 @@ def test_noise_levels_are_weighed_in_training_alone(task, ldm):
     torch.testing.assert_close(ratio, min_snr_weights(task.scheduler, t, 0.1))
     assert ratio.std() > 0.01  # else weights of 1 would pass
     torch.testing.assert_close(alike, expected)
-
-
-def test_mean_token_is_taken_from_every_token(ldm):
-    task = BrainDiffusion(ldm, FACTS, **ENCODER, num_context_tokens=3, projection_heads=2,
-                          center_tokens=True)  # fmt: skip
-    items = [batch(5)[name] for name in ("voxels", "index")]
-    loader = DataLoader(list(zip(*items, strict=True)), batch_size=2, collate_fn=collate)
-    task._trainer = SimpleNamespace(train_dataloader=loader)
-    with torch.no_grad():
-        tokens = task.encoder(batch(5)["voxels"])
-        expected = tokens.mean(dim=(0, 1))
-        torch.testing.assert_close(task.mean_token(), expected)
-        before = task.conditioner(tokens)
-        task.conditioner.token_mean.copy_(expected)
-        moved = task.conditioner(tokens)
-    assert not torch.allclose(before.context, moved.context)
-    torch.testing.assert_close(moved.context, task.conditioner.mapping(tokens - expected).context)
-    assert "conditioner.token_mean" in task.state_dict()
-
-
-def collate(rows):
-    return {"voxels": torch.stack([row[0] for row in rows])}
 
 
 def test_augmentation_drops_the_share_it_says(ldm):
