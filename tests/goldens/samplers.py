@@ -148,7 +148,8 @@ def stochastic_ddim(golden, _):
     return trajectory(golden, "ddim", 20, eta=1.0)
 
 
-@SAMPLERS.equals("ddim20_eta1_noise", tolerance=0)
+# a normal draw is a logarithm and a cosine (Box and Muller), which processors round differently
+@SAMPLERS.equals("ddim20_eta1_noise", tolerance=1e-6)
 def noise_of_stochastic_ddim(golden, name):
     generator = torch.Generator().manual_seed(12)
     shape = golden.expected(name).shape
