@@ -202,8 +202,8 @@ def read_table(
     rows = list(_rows(Path(path), mark))
     if not rows:
         raise RecordError(f"{path} is empty", "a table with a header")
-    (_, header), body = rows[0], rows[1:]
-    body = _aligned(body, len(header), Path(path), mark)
+    header = rows[0][1]
+    body = _aligned(rows[1:], len(header), Path(path), mark)
     while header and not header[-1] and all(not row[-1] for row in body):
         header, body = header[:-1], [row[:-1] for row in body]
     _check_header(header, columns, Path(path))

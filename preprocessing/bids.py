@@ -6,19 +6,23 @@ from typing import Literal
 
 import pandas as pd
 
+from mindvis.console import say
+from mindvis.records import read_json
 from preprocessing.bids_files import BidsSource, expected_files
 from preprocessing.events import EventOptions
 from preprocessing.facts import NOT_CONTENT, Facts, files_are_there
 from preprocessing.glmsingle import glmsingle_work
 from preprocessing.layout import (
+    Wanted,
+    entity_pairs,
     find_scans,
     find_subjects,
     no_scans,
-    read_json,
     subject_names,
 )
 from preprocessing.pictures import gather_stimuli
 from preprocessing.plan import SignalOptions, plan_run
+from preprocessing.run_lines import refuse_shared_events, run_line
 from preprocessing.series import ENDINGS, Form
 from preprocessing.signal import CleaningOptions, ResponseOptions
 from preprocessing.subject import SubjectPlan, plan_subject, run_parts, subject_data
@@ -35,6 +39,7 @@ def prepare_bids(
     form: Form = "volume",
     space: str | None = None,
     resolution: str | None = None,
+    entities: str | list[str] | None = None,
     tasks: list[str] | None = None,
     rest_tasks: list[str] | None = None,
     mask: str | None = None,
@@ -81,8 +86,12 @@ def prepare_bids(
             derivatives/fmriprep; the raw images by default.
         form: Volumes, fMRIPrep's surfaces (*_hemi-L_*_bold.func.gii and hemi-R), or its
             grayordinates (*_bold.dtseries.nii).
-        space: `space-` entity of the preprocessed images, such as T1w or fsaverage5.
-        resolution: `res-` or `den-` entity of the preprocessed images, such as 2 or 91k.
+        space: `space-` entity of the preprocessed images, such as T1w or fsaverage5; none for
+            images without one.
+        resolution: `res-` or `den-` entity of the preprocessed images, such as 2 or 91k; none for
+            images without one.
+        entities: Other entities of the images, such as echo-2,rec-norm; rec-none for images
+            without one.
         tasks: Tasks to prepare; all by default.
         rest_tasks: Tasks in which nothing was shown; [rest] by default.
         mask: Brain mask: a file or pattern relative to source, {subject} and {session} filled in;
@@ -98,7 +107,8 @@ def prepare_bids(
         response: Average of volumes, or betas of a GLM with a regressor for each trial (lsa), or of
             one GLM for each trial (lss).
         lag_start: First moment of the average, in seconds after onset.
-        lag_end: End of the average, exclusive, in seconds after onset.
+        lag_end: End of the average, exclusive, in seconds: after the onset of a brief event, after
+            the end of one that lasts longer than lag_end - lag_start.
         hrf_model: Haemodynamic response of the GLMs.
         detrend: Remove a straight line from each voxel of each run.
         high_pass: Remove slower drifts, in hertz; null keeps them.
@@ -116,7 +126,7 @@ def prepare_bids(
         split_column: Column that says train or test; events without it follow `test`.
         test: Test trials where no column says it: none, those of repeated pictures, or whole runs.
         test_repeats: From so many trials of one subject on, a picture is repeated.
-        test_runs: Numbers of the test runs.
+        test_runs: Numbers of the test runs, as in the files' names; of every task and session.
         image_size: Side in pixels of the stored pictures (centre square); by default as they are.
         n_jobs: Runs to process at the same time; -1 for one a core.
         backend: Processes of this machine, or the workers of a Dask cluster.
@@ -143,21 +153,14 @@ def prepare_bids(
     )
     images = root / derivatives if derivatives else root
     names = (subject_names(subjects) if check else None) or find_subjects(images, subjects)
+    wanted = Wanted(space, resolution, tasks, entity_pairs(entities))
+    resting, ending = rest_tasks or ["rest"], ENDINGS[form]
     scans = {
-        name: find_scans(
-            images,
-            name,
-            space=space,
-            resolution=resolution,
-            tasks=tasks,
-            rest_tasks=rest_tasks or ["rest"],
-            ending=ENDINGS[form],
-        )
-        for name in names
+        name: find_scans(images, name, wanted, rest_tasks=resting, ending=ending) for name in names
     }
     for name, found in scans.items():
         if not found and not check:
-            raise no_scans(images / name, space, resolution, tasks, ENDINGS[form])
+            raise no_scans(images / name, wanted, ENDINGS[form])
     if glmsingle:
         scans = {name: [s for s in runs if s.kind == "task"] for name, runs in scans.items()}
     if check:
@@ -171,6 +174,7 @@ def prepare_bids(
         runs = [
             plan_run(scan, list(dict.fromkeys([images, root])), signal, events) for scan in chosen
         ]
+        refuse_shared_events(runs)
         labels = root / atlas if atlas else None
         plans.append(plan_subject(root, images, runs, mask, rois, voxels, labels))
     assign_splits([p.trials for p in plans], TestOptions(test, test_repeats, test_runs or ()))
@@ -179,6 +183,9 @@ def prepare_bids(
         works = [glmsingle_work(p, root, glmsingle, standardise, parts) for p in plans]
     else:
         works = [subject_work(plan, signal, parts) for plan in plans]
+    for plan in plans if not check else ():
+        for run in plan.runs:
+            say(run_line(run, plan, signal, events, glmsingle))
     everything = pd.concat([plan.trials for plan in plans])
     roots = [root / stimulus_root, root]
     stimuli, pictures = gather_stimuli(everything, roots, image_size)

@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mindvis.errors import SourceError
-from preprocessing.confounds import STRATEGIES
+from mindvis.errors import MindVisError
+from preprocessing.confounds import ENDINGS as CONFOUNDS
+from preprocessing.confounds import STRATEGIES, find_confounds
 from preprocessing.events import EventOptions, shown_files
 from preprocessing.facts import ExpectedFile
 from preprocessing.glmsingle import TYPES
-from preprocessing.layout import Scan, applies, inherited, parse_entities
+from preprocessing.layout import Scan, applies, inherited, parse_entities, visible
 from preprocessing.pictures import find_picture
 from preprocessing.roi import filled_in, find_masks
 from preprocessing.series import ENDINGS, Form, right_hemisphere
 
 #: entities of an image that its tables do not have
 _OF_IMAGES = frozenset({"space", "res", "den", "desc", "hemi", "part"})
-_CONFOUNDS = "_desc-confounds_timeseries.tsv"
 
 
 @dataclass(frozen=True)
@@ -98,17 +98,16 @@ def _run_files(source: BidsSource, scan: Scan) -> Iterator[ExpectedFile]:
         found = inherited(scan, source.folders, "_events.tsv")
         yield ExpectedFile(found[0] if found else beside, f"events of {scan.bold.name}")
     if source.confounds != "none":
-        derived = [path for f in source.folders for path in sorted(f.glob("derivatives/*/"))]
-        found = inherited(scan, [*source.folders, *derived], _CONFOUNDS)
-        path = found[0] if found else scan.bold.with_name(f"{_stem(scan)}{_CONFOUNDS}")
+        table = find_confounds(scan, source.folders)
+        path = table or scan.bold.with_name(f"{_stem(scan)}{CONFOUNDS[0]}")
         needed = source.confounds != "motion"
         yield ExpectedFile(path, f"confounds of {scan.bold.name}", needed)
         if source.confounds in STRATEGIES:
             yield ExpectedFile(path.with_suffix(".json"), f"what {path.name} holds")
     if source.glmsingle:
         folder = source.root / filled_in(source.glmsingle, scan)
-        found = [folder / f"{name}.hdf5" for name in TYPES if (folder / f"{name}.hdf5").is_file()]
-        yield ExpectedFile(found[0] if found else folder / f"{TYPES[0]}.hdf5", "betas of GLMsingle")
+        betas = [folder / f"{name}.hdf5" for name in TYPES if (folder / f"{name}.hdf5").is_file()]
+        yield ExpectedFile(betas[0] if betas else folder / f"{TYPES[0]}.hdf5", "betas of GLMsingle")
 
 
 def _masks(source: BidsSource, name: str, runs: Sequence[Scan]) -> Iterator[ExpectedFile]:
@@ -130,7 +129,7 @@ def _events_without_images(
     source: BidsSource, name: str, runs: Sequence[Scan]
 ) -> Iterator[ExpectedFile]:
     """Images of runs that have a table of events alone; what was shown in them is not prepared."""
-    tables = sorted((source.root / name).rglob("*_events.tsv"))
+    tables = visible(sorted((source.root / name).rglob("*_events.tsv")))
     for table in tables:
         task = parse_entities(table).get("task")
         wanted = source.tasks is None or task in source.tasks
@@ -149,7 +148,7 @@ def _pictures(source: BidsSource, scans: Mapping[str, Sequence[Scan]]) -> Iterat
     for table in dict.fromkeys(path for found in tables for path in found):
         try:
             names = shown_files(table, source.events)
-        except SourceError:
+        except MindVisError:
             continue  # which is said when the tables are read
         for name in names:
             path = find_picture(name, roots)

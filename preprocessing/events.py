@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
 
 from mindvis.errors import SourceError
-from preprocessing.damage import BROKEN
+from mindvis.records import read_table
 from preprocessing.layout import Scan
 from preprocessing.pictures import picture_id
 from preprocessing.signal import Floats, window_width
-from preprocessing.trials import MISSING
+from preprocessing.trials import MISSING, RUN_LABEL
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,35 @@ class EventOptions:
 
 
 def read_events(path: Path) -> pd.DataFrame:
-    """An event table, all columns as text but `onset` and `duration` (s).
+    """An event table, all columns as text.
 
     Raises:
-        SourceError: If a time is missing or is not a number.
+        MindVisError: If it cannot be read, or lacks onset or duration.
     """
-    try:
-        events = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except BROKEN as error:
-        raise SourceError(f"{path} cannot be read ({error})", "a tab-separated table") from None
+    events = read_table(path)
     for column in ("onset", "duration"):
         require_column(events, column, path, "BIDS wants it")
-    events["onset"] = _seconds(events["onset"], path)
-    events["duration"] = _seconds(events["duration"].replace(list(MISSING), "0"), path)
+    return events
+
+
+def timed(events: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The trials of an event table, onset and duration as seconds; a missing duration is 0.
+
+    Raises:
+        SourceError: If a time is missing or is not a number, or a duration is negative.
+    """
+    durations = events["duration"].mask(events["duration"].isin(MISSING), "0")
+    events = events.assign(
+        onset=_seconds(events["onset"], path), duration=_seconds(durations, path)
+    )
+    negative = events[events["duration"] < 0]
+    if len(negative):
+        raise SourceError(
+            f"{path} has the duration {negative['duration'].iloc[0]:g} in row "
+            f"{negative.index[0] + 2}",
+            "seconds, 0 or more",
+            "correct the table",
+        )
     return events
 
 
@@ -57,7 +74,8 @@ def _seconds(column: "pd.Series[str]", path: Path) -> "pd.Series[float]":
     if broken.size:
         row = int(broken[0])
         raise SourceError(
-            f"{path} has the {column.name} {column.iloc[row]!r} in row {row + 2}", "seconds"
+            f"{path} has the {column.name} {column.iloc[row]!r} in row {column.index[row] + 2}",
+            "seconds",
         )
     return values.astype(float)
 
@@ -84,8 +102,8 @@ def task_trials(path: Path, scan: Scan, end: float, options: EventOptions) -> pd
         options: The meaning of the columns.
 
     Returns:
-        The columns of a store's trials (repeats not yet counted), file, label, category and
-        duration.
+        The columns of a store's trials (repeats not yet counted), file, label, category,
+        duration, and the run's label and time of acquisition.
 
     Raises:
         SourceError: If a column is missing, no trial is left, or one lies beyond the run's end.
@@ -94,6 +112,7 @@ def task_trials(path: Path, scan: Scan, end: float, options: EventOptions) -> pd
     events = events[_are_trials(events, path, options)]
     if events.empty:
         raise SourceError(f"{path} has no trial left", "at least one", "check --conditions")
+    events = timed(events, path)
     late = events[events["onset"] >= end]
     if len(late):
         raise SourceError(
@@ -135,7 +154,7 @@ def _are_trials(events: pd.DataFrame, path: Path, options: EventOptions) -> "pd.
 
 def _trial_table(events: pd.DataFrame, scan: Scan, options: EventOptions) -> pd.DataFrame:
     empty = pd.Series("", index=events.index)
-    condition = events.get("trial_type", empty)
+    condition = _known(events.get("trial_type", empty))
     files = events[options.stimulus] if options.stimulus else empty
     stimulus = files.map(picture_id)
     label = _first_of(events, [options.label], condition.where(condition != "", stimulus))
@@ -153,6 +172,8 @@ def _trial_table(events: pd.DataFrame, scan: Scan, options: EventOptions) -> pd.
             "label": label,
             "category": _first_of(events, [options.category], label),
             "duration": events["duration"],
+            RUN_LABEL: scan.run_label,
+            "acquired": scan.acquired,
         }
     )
     return table.reset_index(drop=True)
@@ -161,7 +182,12 @@ def _trial_table(events: pd.DataFrame, scan: Scan, options: EventOptions) -> pd.
 def _first_of(
     events: pd.DataFrame, columns: Sequence[str | None], default: "pd.Series[str]"
 ) -> "pd.Series[str]":
-    return next((events[column] for column in columns if column in events), default)
+    return next((_known(events[column]) for column in columns if column in events), default)
+
+
+def _known(column: "pd.Series[str]") -> "pd.Series[str]":
+    """A column in which the words for a missing value are empty, names in one normal form."""
+    return column.mask(column.isin(MISSING), "").map(lambda text: normalize("NFC", text))
 
 
 def rest_trials(scan: Scan, times: Floats, tr: float, window: float) -> pd.DataFrame:
@@ -179,6 +205,8 @@ def rest_trials(scan: Scan, times: Floats, tr: float, window: float) -> pd.DataF
             "onset": onsets,
             "kind": "rest",
             "duration": width * tr,
+            RUN_LABEL: scan.run_label,
+            "acquired": scan.acquired,
         },
         index=range(len(onsets)),
     )

@@ -5,15 +5,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mindvis.data.schema import SubjectData
 from mindvis.errors import SourceError
 from preprocessing.betas import dataset_of, opened_hdf5, standardised
+from preprocessing.layout import Scan
 from preprocessing.quality import response_quality
 from preprocessing.roi import filled_in
 from preprocessing.subject import SubjectPlan
-from preprocessing.trials import count_repeats, stored_columns
+from preprocessing.trials import count_repeats, stored_columns, time_order
 from preprocessing.write import Job, StackedRows, SubjectWork, digest
 
 TYPES = (
@@ -65,14 +67,18 @@ def check_betas(path: Path, shape: tuple[int, int, int], voxels: int, trials: in
 
 
 def read_betas(
-    path: Path, mask: NDArray[np.bool_], fit: NDArray[np.bool_] | None
+    path: Path,
+    mask: NDArray[np.bool_],
+    fit: NDArray[np.bool_] | None,
+    order: NDArray[np.intp],
 ) -> NDArray[np.float32]:
     """The betas of a file, (trials, voxels), a slice of the volume at a time.
 
     Args:
         path: `TYPE*.hdf5`.
         mask: Voxels to keep, (X, Y, Z).
-        fit: Trials to standardise by; None leaves percent signal change.
+        fit: Trials to standardise by, in order of the file; None leaves percent signal change.
+        order: For each trial of the event tables, its place in the file.
     """
     with opened_hdf5(path) as file:
         dataset = dataset_of(file, "betasmd", path, 4)
@@ -86,7 +92,7 @@ def read_betas(
                 if count:
                     rows[:, done : done + count] = dataset[x][inside].T
                 done += count
-    return rows if fit is None else standardised(rows, fit, path.parent.name)
+    return (rows if fit is None else standardised(rows, fit, path.parent.name))[order]
 
 
 def explained_variance(
@@ -107,15 +113,50 @@ def explained_variance(
 
 
 def folders(plan: SubjectPlan, source: Path, pattern: str) -> dict[Path, list[int]]:
-    """Output folders of a subject, and the rows of its trials that each holds, in order."""
+    """Output folders of a subject, and the rows of its trials that each holds, in order of time.
+
+    Raises:
+        SourceError: If the order of two trials or of two runs in time is not known.
+    """
     rows: dict[Path, list[int]] = {}
+    runs: dict[Path, list[Scan]] = {}
     first = 0
     for run in plan.runs:
-        name = filled_in(pattern, run.scan)
-        mine = range(first, first + len(run.trials))
-        rows.setdefault(source / name, []).extend(mine)
+        name = source / filled_in(pattern, run.scan)
+        rows.setdefault(name, []).extend(range(first, first + len(run.trials)))
+        runs.setdefault(name, []).append(run.scan)
+        _refuse_ties(run.trials, run.scan)
         first += len(run.trials)
-    return rows
+    for scans in runs.values():
+        _check_order(scans)
+    rank = {int(row): place for place, row in enumerate(time_order(plan.trials))}
+    return {name: sorted(mine, key=rank.__getitem__) for name, mine in rows.items()}
+
+
+def _refuse_ties(trials: pd.DataFrame, scan: Scan) -> None:
+    twice = trials["onset"][trials["onset"].duplicated()]
+    if len(twice):
+        raise SourceError(
+            f"two trials of {scan.bold.name} begin at {twice.iloc[0]:g} s",
+            "one trial a moment, so that betas can be told apart by their order",
+            "leave one out with --conditions",
+        )
+
+
+def _check_order(scans: Sequence[Scan]) -> None:
+    """Refuse runs of several kinds whose order in time nothing tells.
+
+    Raises:
+        SourceError: If they differ in more than session and run, and *_scans.tsv is silent.
+    """
+    kinds = {tuple(sorted(e for e in s.identity if e[0] not in {"ses", "run"})) for s in scans}
+    if len(kinds) > 1 and not all(scan.acquired for scan in scans):
+        raise SourceError(
+            f"the betas of GLMsingle are those of several kinds of runs ({scans[0].bold.name}, "
+            f"{scans[-1].bold.name}), and nothing says in which order they were acquired",
+            "acq_time for every run in *_scans.tsv",
+            "add it, or choose one with --tasks or --entities",
+        )
 
 
 def glmsingle_work(
@@ -141,9 +182,10 @@ def glmsingle_work(
         path = betas_file(folder)
         check_betas(path, plan.runs[0].grid.shape, voxels, len(rows))
         fit = train[rows] if standardise else None
-        key = digest(path, plan.mask, fit)
+        order = np.argsort(rows)
+        key = digest(path, plan.mask, fit, order)
         part = parts / f"{plan.name}-{folder.name}-{key[:16]}.npy"
-        jobs.append(Job(part, read_betas, (path, plan.mask, fit)))
+        jobs.append(Job(part, read_betas, (path, plan.mask, fit, order)))
         files.append(path)
     tables = [file for run in plan.runs for file in run.files]
     units = "z" if standardise else "percent signal change"

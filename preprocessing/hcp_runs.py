@@ -16,7 +16,7 @@ from mindvis.errors import SourceError
 from preprocessing.areas import AreaChoice, columns_of_areas
 from preprocessing.cifti import open_series, places, read_labels
 from preprocessing.damage import readable
-from preprocessing.reader import NIFTI, grid_of, open_image, read_voxels, repetition_time
+from preprocessing.reader import NIFTI, grid_of, open_image, read_voxels, timing
 from preprocessing.signal import window_means, window_width
 from preprocessing.write import Job, StackedRows
 
@@ -71,7 +71,7 @@ def volume_windows(
     inside[columns] = True
     series = read_voxels(path, inside.reshape(labels.shape))
     order = np.searchsorted(np.flatnonzero(inside), columns)
-    return windows(series[:, order], repetition_time(path, {}), how, path)
+    return windows(series[:, order], timing(path, {}, 0).tr, how, path)
 
 
 def volume_columns(
@@ -137,7 +137,7 @@ def volume_places(path: Path, choice: AreaChoice) -> Places:
     """Voxels of the areas, from the header of a volume series."""
     labels, columns, rois = volume_columns(path, choice)
     ijk = np.stack(np.unravel_index(columns, labels.shape), axis=1).astype(np.int32)
-    grid, tr = grid_of(path), repetition_time(path, {})
+    grid, tr = grid_of(path), timing(path, {}, 0).tr
     return Places(ijk, grid.affine, grid.shape, rois, tr, "MNI152NLin6Asym")
 
 

@@ -1,16 +1,21 @@
 """Where a BIDS data set keeps its scans, sidecars, events, confounds and masks."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
+from unicodedata import normalize
 
 from mindvis.errors import SourceError, one_of
+from mindvis.records import read_json, read_table
 
 #: entities that say how an image was processed, not which scan it is
-_PROCESSING = frozenset({"space", "res", "den", "desc", "label", "hemi"})
+_PROCESSING = frozenset({"space", "res", "den", "desc", "label", "hemi", "cohort"})
+#: entities whose values are numbers in BIDS: 01 is 1
+_INDICES = frozenset({"run", "echo", "flip", "inv", "split", "chunk"})
+#: for --space and --resolution: the image whose name has no such entity
+NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Scan:
         kind: Whether pictures were shown or the subject rested.
         session: Number of the session, 1 where the data set has none.
         run: Number of the run within the session, among those of its kind.
+        acquired: When it was acquired, as *_scans.tsv says; empty if it does not.
     """
 
     bold: Path
@@ -32,6 +38,13 @@ class Scan:
     kind: Literal["task", "rest"] = "task"
     session: int = 1
     run: int = 1
+    acquired: str = ""
+
+    @property
+    def run_label(self) -> int:
+        """The number in the name, which starts again for each task; without one, the run's."""
+        label = self.entities.get("run", "")
+        return int(label) if label.isdecimal() else self.run
 
     @property
     def task(self) -> str:
@@ -41,13 +54,25 @@ class Scan:
     @property
     def identity(self) -> frozenset[tuple[str, str]]:
         """The entities that tell this scan from others, without those of its processing."""
-        return frozenset((k, v) for k, v in self.entities.items() if k not in _PROCESSING)
+        kept = ((k, v) for k, v in self.entities.items() if k not in _PROCESSING)
+        return frozenset((key, comparable(key, value)) for key, value in kept)
 
 
 def parse_entities(path: Path) -> dict[str, str]:
     """Entities of a BIDS file name: `sub-01_task-rest_bold.nii.gz` has sub and task."""
-    parts = path.name.split(".")[0].split("_")
+    parts = normalize("NFC", path.name).split(".")[0].split("_")
     return dict(part.split("-", 1) for part in parts if "-" in part)
+
+
+def comparable(key: str, value: str) -> str:
+    """The value of an entity as it is compared: run-01 is run-1, everything else is text."""
+    number = key in _INDICES and value.isascii() and value.isdecimal()
+    return str(int(value)) if number else value
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Paths whose name does not begin with a dot: a Mac leaves a `._NAME` beside each file."""
+    return [path for path in paths if not path.name.startswith(".")]
 
 
 def subject_names(wanted: str | Sequence[str] | None) -> list[str] | None:
@@ -55,7 +80,24 @@ def subject_names(wanted: str | Sequence[str] | None) -> list[str] | None:
     if wanted is None:
         return None
     names = wanted.replace(",", " ").split() if isinstance(wanted, str) else wanted
+    names = [normalize("NFC", str(name)) for name in names]
     return [name if name.startswith("sub-") else f"sub-{name}" for name in names]
+
+
+def entity_pairs(wanted: str | Sequence[str] | None) -> list[str]:
+    """Entities such as "echo-2", from a list or a text separated by commas.
+
+    Raises:
+        SourceError: If one has no value.
+    """
+    if wanted is None:
+        return []
+    pairs = wanted.replace(",", " ").split() if isinstance(wanted, str) else list(wanted)
+    for pair in pairs:
+        key, _, value = pair.partition("-")
+        if not key or not value:
+            raise SourceError(f"--entities has {pair!r}", "entities such as echo-2 or rec-none")
+    return pairs
 
 
 def find_subjects(folder: Path, wanted: str | Sequence[str] | None) -> list[str]:
@@ -66,7 +108,7 @@ def find_subjects(folder: Path, wanted: str | Sequence[str] | None) -> list[str]
     """
     if not folder.is_dir():
         raise SourceError(f"{folder} is not a folder", "a BIDS data set", "check --source")
-    present = sorted(path.name for path in folder.glob("sub-*") if path.is_dir())
+    present = sorted(normalize("NFC", p.name) for p in folder.glob("sub-*") if p.is_dir())
     names = subject_names(wanted)
     for name in names or ():
         if name not in present:
@@ -74,13 +116,53 @@ def find_subjects(folder: Path, wanted: str | Sequence[str] | None) -> list[str]
     return sorted(set(names)) if names else present
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which images of a subject are wanted; None takes what there is.
+
+    Args:
+        space: Images of this `space-` entity alone; "none" means those without one.
+        resolution: Images of this `res-` (or `den-`) entity alone; "none" likewise.
+        tasks: These tasks alone.
+        entities: Images of these entities alone, such as "echo-2", or "rec-none" for those without.
+    """
+
+    space: str | None = None
+    resolution: str | None = None
+    tasks: Sequence[str] | None = None
+    entities: Sequence[str] = ()
+
+    def fits(self, scan: Scan) -> bool:
+        """Whether a scan is wanted."""
+        found = scan.entities
+        sizes = {found.get("res"), found.get("den")} - {None} or {NONE}
+        pairs = [entity.partition("-")[::2] for entity in self.entities]
+        return (
+            self.space in {None, found.get("space", NONE)}
+            and (self.resolution is None or self.resolution in sizes)
+            and (self.tasks is None or scan.task in self.tasks)
+            and all(
+                comparable(key, found.get(key, NONE)) == comparable(key, value)
+                for key, value in pairs
+            )
+        )
+
+    def __str__(self) -> str:
+        """The choice in words, empty if everything is wanted."""
+        parts = {
+            "space": self.space,
+            "resolution": self.resolution,
+            "tasks": ", ".join(self.tasks or ()),
+            "entities": ", ".join(self.entities),
+        }
+        return "".join(f" of {name} {value}" for name, value in parts.items() if value)
+
+
 def find_scans(
     folder: Path,
     subject: str,
+    wanted: Wanted | None = None,
     *,
-    space: str | None = None,
-    resolution: str | None = None,
-    tasks: Sequence[str] | None = None,
     rest_tasks: Sequence[str] = ("rest",),
     ending: str = "_bold.nii*",
 ) -> list[Scan]:
@@ -89,9 +171,7 @@ def find_scans(
     Args:
         folder: A raw BIDS folder or one of derivatives.
         subject: BIDS name, such as "sub-01".
-        space: Keep images of this `space-` entity alone.
-        resolution: Keep images of this `res-` (or `den-`) entity alone.
-        tasks: Keep these tasks alone.
+        wanted: Which images.
         rest_tasks: Tasks in which nothing was shown.
         ending: End of the images' names; of surfaces, the left hemisphere stands for both.
 
@@ -100,58 +180,101 @@ def find_scans(
     """
     files = _bold_files(folder / subject, ending)
     scans = [Scan(bold=path, subject=subject, entities=parse_entities(path)) for path in files]
-    scans = [s for s in scans if space is None or s.entities.get("space") == space]
-    scans = [s for s in scans if resolution is None or resolution in _resolutions(s)]
-    scans = [s for s in scans if tasks is None or s.task in tasks]
+    scans = [scan for scan in scans if (wanted or Wanted()).fits(scan)]
+    scans = _preprocessed(scans)
     _refuse_twins(scans)
     scans = [replace(s, kind="rest") if s.task in rest_tasks else s for s in scans]
+    times = acquisition_times(folder / subject)
+    scans = [replace(s, acquired=times.get(s.bold.name, "")) for s in scans]
     return _numbered(sorted(scans, key=_order))
 
 
-def no_scans(
-    folder: Path,
-    space: str | None,
-    resolution: str | None,
-    tasks: Sequence[str] | None,
-    ending: str,
-) -> SourceError:
+def no_scans(folder: Path, wanted: Wanted, ending: str) -> SourceError:
     """What to say of the folder of a subject in which `find_scans` finds nothing."""
-    chosen = f" of space {space}" if space else ""
-    chosen += f" of resolution {resolution}" if resolution else ""
-    chosen += f" of tasks {', '.join(tasks)}" if tasks else ""
     return SourceError(
-        f"{folder} holds no BOLD image{chosen}",
+        f"{folder} holds no BOLD image{wanted}",
         f"files named *{ending.replace('.nii*', '.nii.gz')}",
-        "check --source, --derivatives, --form, --space, --resolution and --tasks",
+        "check --source, --derivatives, --form, --space, --resolution, --entities and --tasks",
     )
 
 
-def _resolutions(scan: Scan) -> set[str | None]:
-    return {scan.entities.get("res"), scan.entities.get("den")}
+def acquisition_times(folder: Path) -> dict[str, str]:
+    """When each image was acquired, by file name, from the *_scans.tsv of a subject.
+
+    Raises:
+        MindVisError: If such a table cannot be read.
+    """
+    times: dict[str, str] = {}
+    for path in visible(sorted([*folder.glob("*_scans.tsv"), *folder.glob("ses-*/*_scans.tsv")])):
+        table = read_table(path, ["filename"])
+        if "acq_time" in table:
+            known = table[~table["acq_time"].isin({"", "n/a"})]
+            names = known["filename"].map(lambda name: name.rsplit("/", 1)[-1])
+            times |= dict(zip(names, known["acq_time"], strict=True))
+    return times
 
 
 def _bold_files(folder: Path, ending: str) -> list[Path]:
-    """Images of the suffix `bold`: preprocessed ones alone where there are any."""
-    names = [p for p in folder.rglob(f"*{ending}") if p.name.endswith((".nii", ".nii.gz", ".gii"))]
+    """Images of the suffix `bold`, magnitudes alone, the left hemisphere for both."""
+    names = visible(folder.rglob(f"*{ending}"))
+    names = [p for p in names if p.name.endswith((".nii", ".nii.gz", ".gii"))]
     names = [p for p in names if parse_entities(p).get("hemi", "L") == "L"]
-    names = [p for p in names if parse_entities(p).get("part", "mag") == "mag"]
-    preprocessed = [p for p in names if parse_entities(p).get("desc") == "preproc"]
-    return sorted(preprocessed or names)
+    return sorted(p for p in names if parse_entities(p).get("part", "mag") == "mag")
+
+
+def _preprocessed(scans: list[Scan]) -> list[Scan]:
+    """The preprocessed images alone where there are any.
+
+    Raises:
+        SourceError: If a run has none, and other runs have.
+    """
+    chosen = [scan for scan in scans if scan.entities.get("desc") == "preproc"]
+    runs = {scan.identity for scan in chosen}
+    lost = [scan for scan in scans if scan.identity not in runs]
+    if chosen and lost:
+        raise SourceError(
+            f"{lost[0].bold} has no image desc-preproc beside it, as other runs have",
+            "one kind of image for all runs",
+            "choose with --entities, such as desc-preproc",
+        )
+    return chosen or scans
+
+
+#: entities that tell files of one acquisition apart, not acquisitions
+_SAME_ACQUISITION = frozenset({"echo", "part", "rec"})
+_OPTIONS = {"space": "--space", "res": "--resolution", "den": "--resolution"}
 
 
 def _refuse_twins(scans: Iterable[Scan]) -> None:
+    """Refuse several images of one acquisition, naming the entity in which they differ."""
     seen: dict[frozenset[tuple[str, str]], Scan] = {}
     for scan in scans:
-        twin = seen.setdefault(scan.identity, scan)
+        identity = frozenset(pair for pair in scan.identity if pair[0] not in _SAME_ACQUISITION)
+        twin = seen.setdefault(identity, scan)
         if twin is not scan:
-            spaces = sorted({s.entities.get("space", "none") for s in (twin, scan)})
-            sizes = sorted({str(r) for s in (twin, scan) for r in _resolutions(s) if r})
-            more = f" or --resolution ({', '.join(sizes)} found)" if sizes else ""
             raise SourceError(
                 f"one run has two images, {twin.bold.name} and {scan.bold.name}",
                 "one image a run",
-                f"choose with --space ({', '.join(spaces)} found){more}",
+                f"choose with {_choices(twin, scan)}",
             )
+
+
+def _choices(one: Scan, other: Scan) -> str:
+    """The options that choose between two images, each with the values found."""
+    keys = [
+        key
+        for key in dict.fromkeys([*one.entities, *other.entities])
+        if one.entities.get(key) != other.entities.get(key)
+    ]
+    values = {key: [s.entities.get(key, NONE) for s in (one, other)] for key in keys}
+    texts = []
+    for key, found in values.items():
+        names = sorted(set(found))
+        if key in _OPTIONS:
+            texts.append(f"{_OPTIONS[key]} ({', '.join(names)} found)")
+        else:
+            texts.append(f"--entities ({' or '.join(f'{key}-{name}' for name in names)})")
+    return " or ".join(texts) or "--source: the two files have the same entities"
 
 
 def _order(scan: Scan) -> tuple[object, ...]:
@@ -207,7 +330,7 @@ def _inherited_in(scan: Scan, folder: Path, suffix: str) -> list[Path]:
     top = folder / scan.subject
     levels = [folder, top, *(top / name for name in session)]
     levels.append(levels[-1] / "func")
-    files = [p for level in reversed(levels) for p in sorted(level.glob(f"*{suffix}"))]
+    files = [p for level in reversed(levels) for p in visible(sorted(level.glob(f"*{suffix}")))]
     files += [folder / suffix.lstrip("_")] if (folder / suffix.lstrip("_")).is_file() else []
     return sorted((p for p in files if applies(p, scan)), key=lambda p: -len(parse_entities(p)))
 
@@ -217,9 +340,34 @@ def applies(path: Path, scan: Scan) -> bool:
     for key, value in parse_entities(path).items():
         known = scan.entities.get(key)
         contradicts = known is not None if key in {"space", "res"} else key not in _PROCESSING
-        if contradicts and known != value:
+        if contradicts and (known is None or comparable(key, known) != comparable(key, value)):
             return False
     return True
+
+
+def the_one(found: Sequence[Path], scan: Scan, remedy: str) -> Path | None:
+    """The most specific of the files that `inherited` found, None if there is none.
+
+    Args:
+        found: Files, the most specific first.
+        scan: The run that they apply to.
+        remedy: What to do about two that are equally specific.
+
+    Raises:
+        SourceError: If two are equally specific, neither in a folder above the other's.
+    """
+    if not found:
+        return None
+    first, specific = found[0], len(parse_entities(found[0]))
+    for rival in found[1:]:
+        nested = first.parent != rival.parent and (
+            first.is_relative_to(rival.parent) or rival.is_relative_to(first.parent)
+        )
+        if len(parse_entities(rival)) == specific and not nested:
+            raise SourceError(
+                f"{first} and {rival} both apply to {scan.bold.name}", "one file", remedy
+            )
+    return first
 
 
 def sidecar(scan: Scan, folders: Sequence[Path]) -> dict[str, Any]:
@@ -228,20 +376,3 @@ def sidecar(scan: Scan, folders: Sequence[Path]) -> dict[str, Any]:
     for path in reversed(inherited(scan, folders, "_bold.json")):
         merged |= read_json(path)
     return merged
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a file.
-
-    Raises:
-        SourceError: If the file is not valid JSON, or not an object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise SourceError(
-            f"{path} is not valid JSON ({error})", remedy="correct the file"
-        ) from None
-    if not isinstance(content, dict):
-        raise SourceError(f"{path} holds a {type(content).__name__}", "a JSON object")
-    return content

@@ -4,6 +4,7 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -26,7 +27,7 @@ def picture_id(name: str) -> str:
         >>> picture_id("n03626115_19498.2")
         'n03626115_19498.2'
     """
-    path = PurePosixPath(name.replace("\\", "/")) if name else None
+    path = PurePosixPath(normalize("NFC", name).replace("\\", "/")) if name else None
     if path is None:
         return ""
     return str(path.with_suffix("") if path.suffix.lower() in PICTURE_SUFFIXES else path)

@@ -13,14 +13,15 @@ from threadpoolctl import threadpool_limits
 from mindvis.errors import SourceError
 from preprocessing.confounds import Confounds, read_confounds
 from preprocessing.events import EventOptions, rest_trials, task_trials
-from preprocessing.layout import Scan, inherited, sidecar
-from preprocessing.reader import Grid, by_columns, refuse_nan
-from preprocessing.series import files_of, frame_time, num_frames, places_grid, read_series
+from preprocessing.layout import Scan, inherited, sidecar, the_one
+from preprocessing.reader import Grid, Timing, by_columns, refuse_nan
+from preprocessing.series import files_of, frame_timing, num_frames, places_grid, read_series
 from preprocessing.signal import (
     CleaningOptions,
     Floats,
     ResponseOptions,
     average_volumes,
+    check_durations,
     clean_run,
     least_squares_all,
     least_squares_separate,
@@ -62,6 +63,9 @@ class RunPlan:
         trials: A row for each response that the run will give.
         files: All that was read: the image first, then events and confounds.
         confounds: Regressors and volumes that are kept.
+        timing: Where the repetition time was found.
+        events: The event table, None for a rest run.
+        confounds_file: The table of confounds, None if none was used.
     """
 
     scan: Scan
@@ -71,6 +75,9 @@ class RunPlan:
     trials: pd.DataFrame
     files: tuple[Path, ...]
     confounds: Confounds
+    timing: Timing
+    events: Path | None = None
+    confounds_file: Path | None = None
 
 
 def plan_run(
@@ -87,41 +94,61 @@ def plan_run(
     Raises:
         SourceError: If something is missing, malformed, or beyond the run's end.
     """
-    facts = sidecar(scan, folders)
-    count, tr = num_frames(scan.bold), frame_time(scan.bold, facts)
-    start = facts.get("StartTime") or 0.0
-    if not isinstance(start, int | float) or not np.isfinite(start):
-        raise SourceError(f"StartTime of {scan.bold} is {start!r}", "seconds, in its JSON sidecar")
-    times: Floats = start + tr * np.arange(count, dtype=np.float64)
+    count = num_frames(scan.bold)
+    when = frame_timing(scan.bold, sidecar(scan, folders), count)
+    times: Floats = when.times(count)
     confounds, path = read_confounds(scan, folders, count, signal.confounds)
-    table, files = _trials(scan, folders, times, confounds.kept, tr, signal, events)
-    read = (*files_of(scan.bold), *files, *([path] if path else []))
-    return RunPlan(scan, places_grid(scan.bold), tr, times, table, read, confounds)
+    if scan.kind == "rest":
+        table, found = rest_trials(scan, times[confounds.kept], when.tr, signal.rest_window), None
+    else:
+        found = find_events(scan, folders)
+        table = task_trials(found, scan, float(times[-1] + when.tr), events)
+        _check_responses(table, found, times, confounds.kept, signal.response)
+    tables = [file for file in (found, path) if file is not None]
+    return RunPlan(
+        scan,
+        places_grid(scan.bold),
+        when.tr,
+        times,
+        table,
+        (*files_of(scan.bold), *tables),
+        confounds,
+        when,
+        found,
+        path,
+    )
 
 
-def _trials(
-    scan: Scan,
-    folders: Sequence[Path],
+def find_events(scan: Scan, folders: Sequence[Path]) -> Path:
+    """The event table of a run, in the first folder that has one.
+
+    Raises:
+        SourceError: If there is none, or if two apply equally.
+    """
+    for folder in folders:
+        found = the_one(inherited(scan, [folder], "_events.tsv"), scan, "remove one of them")
+        if found is not None:
+            return found
+    raise SourceError(
+        f"{scan.bold} has no event table",
+        "a file *_events.tsv beside it",
+        "add it, name the task in --rest_tasks if nothing was shown, or choose --tasks",
+    )
+
+
+def _check_responses(
+    table: pd.DataFrame,
+    path: Path,
     times: Floats,
     kept: NDArray[np.bool_],
-    tr: float,
-    signal: SignalOptions,
-    events: EventOptions,
-) -> tuple[pd.DataFrame, list[Path]]:
-    if scan.kind == "rest":
-        return rest_trials(scan, times[kept], tr, signal.rest_window), []
-    found = inherited(scan, folders, "_events.tsv")
-    if not found:
-        raise SourceError(
-            f"{scan.bold} has no event table",
-            "a file *_events.tsv beside it",
-            "add it, name the task in --rest_tasks if nothing was shown, or choose --tasks",
-        )
-    table = task_trials(found[0], scan, float(times[-1] + tr), events)
-    if signal.response.method == "average":
-        for onset in table["onset"]:
-            window_rows(times[kept], onset, signal.response, found[0].name)
-    return table, found[:1]
+    response: ResponseOptions,
+) -> None:
+    """Refuse trials for which no response can be estimated, before any volume is read."""
+    if response.method != "average":
+        check_durations(table["duration"].to_numpy(float))
+        return
+    for onset, duration in zip(table["onset"], table["duration"], strict=True):
+        window_rows(times[kept], onset, response, path.name, duration)
 
 
 def run_responses(
@@ -160,8 +187,8 @@ def _estimate(
         cleaned = clean_run(block, plan.tr, cleaning, plan.confounds.values, kept)
         if plan.scan.kind == "rest":
             return window_means(cleaned, plan.tr, signal.rest_window)
-        onsets = plan.trials["onset"].tolist()
-        return average_volumes(cleaned, plan.times[kept], onsets, signal.response)
+        onsets, lasting = (plan.trials[name].tolist() for name in ("onset", "duration"))
+        return average_volumes(cleaned, plan.times[kept], onsets, signal.response, lasting)
 
     return by_columns(respond, series)
 

@@ -19,7 +19,7 @@ from preprocessing.damage import readable
 _BLOCK = 16
 _PIECE = 1 << 20  # bytes
 NIFTI = "a whole NIfTI image"
-LONGEST = 1000.0  # seconds between volumes
+LONGEST = 100.0  # seconds between volumes; more are milliseconds
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
 
 
@@ -88,45 +88,132 @@ def num_volumes(path: Path) -> int:
     return int(shape[3])
 
 
-def repetition_time(path: Path, sidecar: dict[str, Any]) -> float:
-    """Seconds between volumes: the sidecar's RepetitionTime, else the header's fourth zoom.
+@dataclass(frozen=True)
+class Timing:
+    """When the volumes of a run were acquired.
 
-    Warns when the two differ by more than a millisecond.
+    Args:
+        tr: Seconds between volumes.
+        start: Seconds from the origin of the event table to the first volume.
+        source: Where the repetition time was found.
+    """
+
+    tr: float
+    start: float
+    source: str
+
+    def times(self, count: int) -> NDArray[np.float64]:
+        """Acquisition times of the volumes, in seconds of the run."""
+        return self.start + self.tr * np.arange(count, dtype=np.float64)
+
+
+def timing(path: Path, sidecar: dict[str, Any], count: int) -> Timing:
+    """When the volumes of an image were acquired: as the sidecar says, else as its header does.
+
+    Args:
+        path: The image.
+        sidecar: Its JSON sidecar.
+        count: Its volumes.
 
     Raises:
-        SourceError: If neither says it.
+        SourceError: If neither says it, or what they say is not understood.
     """
-    stated = stated_time(sidecar)
+    start = _number(path, sidecar, "StartTime")
+    if "VolumeTiming" in sidecar:
+        return _volume_timing(path, sidecar, count)
     header = _header_time(path)
-    if stated is not None:
-        if header > 0 and not isclose(stated, header, abs_tol=1e-3):
-            warn(
-                f"{path}: RepetitionTime is {stated} s in the sidecar and {header:.4g} s in the "
-                "header; the sidecar's is used",
-                stacklevel=2,
-            )
-        return stated
+    stated = stated_time(path, sidecar)
+    if stated is None:
+        return Timing(_usable_header_time(path, header), start or 0.0, "header")
+    differs = header > 0 and not isclose(stated, header, abs_tol=1e-3)
+    source = f"sidecar; the header says {header:.4g} s" if differs else "sidecar"
+    return Timing(stated, start or 0.0, source)
+
+
+def stated_time(path: Path, sidecar: dict[str, Any]) -> float | None:
+    """The RepetitionTime of a JSON sidecar in seconds; None where it is absent.
+
+    Raises:
+        SourceError: If it is there and is not a number of seconds.
+    """
+    stated = _number(path, sidecar, "RepetitionTime")
+    if stated is not None and not 0 < stated < LONGEST:
+        raise SourceError(
+            f"RepetitionTime of {path} is {stated:g}",
+            f"seconds, between 0 and {LONGEST:g}",
+            f"correct the JSON sidecar{_in_seconds(stated)}",
+        )
+    return stated
+
+
+def _in_seconds(value: float) -> str:
+    """A hint that a value may be in milliseconds."""
+    return f"; {value:g} ms are {value / 1000:g} s" if value >= LONGEST else ""
+
+
+def _number(path: Path, sidecar: dict[str, Any], key: str) -> float | None:
+    """A number of a sidecar, None where it is absent.
+
+    Raises:
+        SourceError: If it is something else than a finite number.
+    """
+    if key not in sidecar:
+        return None
+    value = sidecar[key]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise SourceError(
+            f"{key} of {path} is {value!r:.80}", "a number of seconds", "correct its JSON sidecar"
+        )
+    return float(value)
+
+
+def _volume_timing(path: Path, sidecar: dict[str, Any], count: int) -> Timing:
+    """The times that VolumeTiming lists, which must lie at equal distances."""
+    listed = sidecar["VolumeTiming"]
+    numbers = isinstance(listed, list) and all(
+        isinstance(v, int | float) and not isinstance(v, bool) for v in listed
+    )
+    times = np.asarray(listed if numbers else [], dtype=np.float64)
+    if len(times) != count or not np.isfinite(times).all():
+        raise SourceError(
+            f"VolumeTiming of {path} holds {len(times)} times",
+            f"{count} numbers of seconds, one a volume",
+            "correct its JSON sidecar",
+        )
+    steps = np.diff(times)
+    tr = float(np.median(steps))
+    if not 0 < tr < LONGEST or np.abs(steps - tr).max() > 1e-3:
+        raise SourceError(
+            f"VolumeTiming of {path} has steps of {steps.min():g} to {steps.max():g} s",
+            "volumes at equal distances, which filters need",
+            "prepare betas of a program that models such runs, or leave the run out",
+        )
+    return Timing(tr, float(times[0]), "VolumeTiming")
+
+
+def _usable_header_time(path: Path, header: float) -> float:
     if 0 < header < LONGEST:
         return header
+    found = f" ({header:g} s)" if header > 0 else ""
     raise SourceError(
-        f"{path} has no repetition time, neither in a JSON sidecar nor in its header",
+        f"{path} has no repetition time, neither in a JSON sidecar nor in its header{found}",
         "RepetitionTime in seconds",
-        f"write it into {path.name.split('.')[0]}.json",
+        f"write it into {path.name.split('.')[0]}.json{_in_seconds(header)}",
     )
 
 
-def stated_time(sidecar: dict[str, Any]) -> float | None:
-    """The RepetitionTime of a JSON sidecar in seconds; None where it is absent or senseless."""
-    stated = sidecar.get("RepetitionTime")
-    return float(stated) if isinstance(stated, int | float) and 0 < stated < LONGEST else None
-
-
 def _header_time(path: Path) -> float:
+    """The header's time between volumes in seconds, 0 where it says none.
+
+    One second without a unit is what is written when nobody sets it.
+    """
     with readable(path, NIFTI):
         header = nib.load(path).header
         zooms = header.get_zooms()
         unit = header.get_xyzt_units()[1]
-    return float(zooms[3]) * _SECONDS.get(unit, 0.0) if len(zooms) > 3 else 0.0
+    if len(zooms) < 4 or (unit == "unknown" and zooms[3] == 1.0):
+        return 0.0
+    return float(zooms[3]) * _SECONDS.get(unit, 0.0)
 
 
 def read_mask(path: Path, grid: Grid) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindvis.errors import SourceError
-from preprocessing.layout import Scan, applies, parse_entities
+from preprocessing.layout import Scan, applies, parse_entities, visible
 from preprocessing.reader import Grid, read_mask
 
 Mask = NDArray[np.bool_]
@@ -34,15 +34,17 @@ def find_masks(
         return list(dict.fromkeys(found))
     for folder in folders:
         files = sorted(folder.glob(f"**/{scans[0].subject}/**/*_desc-brain_mask.nii*"))
-        found = [path for scan in scans for path in _most_specific(files, scan)]
+        found = [path for scan in scans for path in most_specific(files, scan)]
         if found:
             return list(dict.fromkeys(found))
     return []
 
 
-def _most_specific(files: Sequence[Path], scan: Scan) -> list[Path]:
+def most_specific(files: Sequence[Path], scan: Scan) -> list[Path]:
     """Files that apply to a run, those that name most of its entities: not the anatomy's mask."""
-    fitting = [path for path in files if applies(path, scan)]
+    fitting = [path for path in visible(files) if applies(path, scan)]
+    space = scan.entities.get("space")
+    fitting = [p for p in fitting if parse_entities(p).get("space") == space] or fitting
     most = max((len(parse_entities(path)) for path in fitting), default=0)
     return [path for path in fitting if len(parse_entities(path)) == most]
 
@@ -62,7 +64,9 @@ def find_rois(source: Path, choice: str | None, scan: Scan, folders: Sequence[Pa
     if choice is not None:
         return _matching(source, choice, scan, "rois")
     files = [p for f in folders for p in f.glob(f"**/{scan.subject}/**/*_mask.nii*")]
-    return [p for p in sorted(set(files)) if "label" in parse_entities(p) and applies(p, scan)]
+    return [
+        p for p in visible(sorted(set(files))) if "label" in parse_entities(p) and applies(p, scan)
+    ]
 
 
 def _matching(source: Path, choice: str, scan: Scan, option: str) -> list[Path]:
@@ -74,7 +78,7 @@ def _matching(source: Path, choice: str, scan: Scan, option: str) -> list[Path]:
     if (base / relative).is_dir():
         relative = f"{relative.rstrip('/')}/**/*_mask.nii*"
     files = [base / relative] if (base / relative).is_file() else sorted(base.glob(relative))
-    files = [path for path in files if applies(path, scan)]
+    files = [path for path in visible(files) if applies(path, scan)]
     if not files:
         raise SourceError(
             f"no file fits {base / relative} for {scan.bold.name}",

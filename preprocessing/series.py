@@ -15,11 +15,12 @@ from preprocessing.damage import readable
 from preprocessing.reader import (
     LONGEST,
     Grid,
+    Timing,
     grid_of,
     num_volumes,
     read_voxels,
-    repetition_time,
     stated_time,
+    timing,
 )
 
 Form = Literal["volume", "gifti", "cifti"]
@@ -88,20 +89,21 @@ def num_frames(path: Path) -> int:
     return frames
 
 
-def frame_time(path: Path, sidecar: dict[str, Any]) -> float:
-    """Seconds between time points: the sidecar's RepetitionTime, else what the header says.
+def frame_timing(path: Path, sidecar: dict[str, Any], count: int) -> Timing:
+    """When the time points of a run were acquired, as the sidecar or the image says.
 
     Raises:
-        SourceError: If neither says it.
+        SourceError: If neither says it, or what they say is not understood.
     """
     form = form_of(path)
-    if form == "volume":
-        return repetition_time(path, sidecar)
-    stated = stated_time(sidecar)
+    if form == "volume" or "VolumeTiming" in sidecar:
+        return timing(path, sidecar, count)
+    stated = stated_time(path, sidecar)
+    start = float(sidecar.get("StartTime") or 0.0)
     if stated is not None:
-        return stated
+        return Timing(stated, start, "sidecar")
     if form == "cifti":
-        return open_series(path).tr
+        return Timing(open_series(path).tr, start, "header")
     with readable(path, _GIFTI):
         step = float(nib.load(path).darrays[0].meta.get("TimeStep", "nan")) / 1000
     if not 0 < step < LONGEST:
@@ -109,7 +111,7 @@ def frame_time(path: Path, sidecar: dict[str, Any]) -> float:
             f"{path} has no repetition time, neither in a JSON sidecar nor as TimeStep",
             "RepetitionTime in seconds",
         )
-    return step
+    return Timing(step, start, "TimeStep")
 
 
 def places_grid(path: Path) -> Grid:

@@ -30,6 +30,7 @@ class SubjectPlan:
         mask: Voxels that are kept, (X, Y, Z).
         rois: ROI masks, (X, Y, Z), by name.
         files: All images that mask and ROIs were read from.
+        masks: Those of the brain mask.
     """
 
     name: str
@@ -38,6 +39,7 @@ class SubjectPlan:
     mask: NDArray[np.bool_]
     rois: dict[str, NDArray[np.bool_]]
     files: Sequence[Path]
+    masks: Sequence[Path] = ()
 
 
 def plan_subject(
@@ -72,6 +74,7 @@ def plan_subject(
         mask=kept_voxels(masks, regions, first.grid, voxels),
         rois=regions,
         files=[*masks, *roi_files],
+        masks=masks,
     )
 
 

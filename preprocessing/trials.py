@@ -16,8 +16,11 @@ from mindvis.errors import SourceError
 #: test trials one by one, or the mean of each picture's
 Test = Literal["single", "averaged"]
 
+#: column of the number in a run's file name, which starts again for each task
+RUN_LABEL = "run_label"
+
 #: how tables write that there is no value
-MISSING = frozenset({"", "n/a", "nan", "NaN", "NA"})
+MISSING = frozenset({"", "n/a", "N/A", "nan", "NaN", "NA"})
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,11 @@ def assign_splits(tables: Sequence[pd.DataFrame], options: TestOptions) -> None:
     A picture that is repeated for one subject is a test picture for all.
 
     Raises:
-        SourceError: If a split column holds something else than "train" and "test".
+        SourceError: If a split column holds something else than "train" and "test", or if no
+            subject has one of the test runs.
     """
+    if options.rule == "runs":
+        _check_runs(tables, options.runs)
     repeated: set[str] = set()
     if options.rule == "repeated":
         for table in tables:
@@ -53,7 +59,7 @@ def assign_splits(tables: Sequence[pd.DataFrame], options: TestOptions) -> None:
     for table in tables:
         task = table["kind"] == "task"
         test = table["stimulus"].isin(repeated)
-        test |= table["run"].isin(options.runs) & (options.rule == "runs")
+        test |= table[RUN_LABEL].isin(options.runs) & (options.rule == "runs")
         silent = task & table["split"].isin(MISSING)
         table.loc[silent, "split"] = np.where(test[silent], "test", "train")
         for split in sorted(set(table.loc[task, "split"]) - {"train", "test"}):
@@ -63,6 +69,17 @@ def assign_splits(tables: Sequence[pd.DataFrame], options: TestOptions) -> None:
                 "name another column with --split_column, or pass --split_column null",
             )
     warn_of_leaks(tables)
+
+
+def _check_runs(tables: Sequence[pd.DataFrame], runs: Sequence[int]) -> None:
+    """Refuse test runs that no subject has."""
+    present = sorted({int(run) for table in tables for run in table[RUN_LABEL]})
+    absent = [run for run in runs if run not in present]
+    if absent or not runs:
+        raise SourceError(
+            f"--test_runs names run {absent[0]}" if absent else "--test_runs names no run",
+            f"some among {', '.join(map(str, present))}",
+        )
 
 
 def warn_of_leaks(tables: Sequence[pd.DataFrame]) -> None:
@@ -82,10 +99,30 @@ def count_repeats(table: pd.DataFrame) -> None:
 
     Trials without a picture are numbered by condition.
     """
-    key = (
-        table["kind"] + "\n" + table["stimulus"].where(table["stimulus"] != "", table["condition"])
+    shown = table["stimulus"].where(table["stimulus"] != "", table["condition"])
+    key = table["kind"] + "\n" + shown
+    order = time_order(table)
+    repeat = key.iloc[order].groupby(key.iloc[order]).cumcount()
+    table["repeat"] = repeat.reindex(table.index).where(table["kind"] != "rest", 0)
+
+
+def time_order(table: pd.DataFrame) -> NDArray[np.intp]:
+    """Rows of a table of trials in order of time: by session, run and onset.
+
+    Runs that say when they were acquired (`acquired`) are ordered by that within a session.
+    """
+    acquired = table.get("acquired", pd.Series("", index=table.index))
+    frame = pd.DataFrame(
+        {
+            "session": table["session"],
+            "acquired": acquired if (acquired != "").all() else "",
+            "task": table["kind"],
+            "run": table["run"],
+            "onset": table["onset"],
+            "row": np.arange(len(table)),
+        }
     )
-    table["repeat"] = table.groupby(key).cumcount().where(table["kind"] != "rest", 0)
+    return frame.sort_values(list(frame.columns))["row"].to_numpy()
 
 
 def average_test(

@@ -54,7 +54,7 @@ def test_one_resolution_of_a_space(source, tmp_path, resolution):
 
 
 def test_resolutions_must_be_chosen(source, tmp_path):
-    with pytest.raises(SourceError, match=r"two images, .*--space .* or --resolution \(1, 2 found"):
+    with pytest.raises(SourceError, match=r"two images, .*; choose with --resolution \(1, 2 found"):
         prepare(source, tmp_path / "s.h5", space="MNI152NLin2009cAsym")
 
 

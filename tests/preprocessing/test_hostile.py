@@ -1,10 +1,10 @@
 """What no honest file holds: each is a sentence, or nothing at all."""
 
 import io
-import json
 import struct
 import tarfile
 import zlib
+from pathlib import Path
 
 import h5py
 import nibabel as nib
@@ -17,7 +17,7 @@ from preprocessing.damage import readable
 from preprocessing.mindeye2 import read_behaviour
 from preprocessing.orientation import orient
 from preprocessing.pictures import PictureRows, find_picture
-from preprocessing.reader import grid_of, repetition_time, stated_time
+from preprocessing.reader import grid_of, stated_time, timing
 from preprocessing.tables import whole_numbers
 
 
@@ -70,10 +70,20 @@ def test_an_error_that_says_nothing_has_its_name(tmp_path):
         raise MemoryError
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -2, 0, 1e9, "2", None, [2]])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -2, 0, 1e9, "2", None, [2], True])
 def test_senseless_repetition_times(value):
-    assert stated_time({"RepetitionTime": value}) is None
-    assert stated_time({"RepetitionTime": 2}) == 2.0
+    with pytest.raises(SourceError, match=r"RepetitionTime of a_bold.nii is .*; expected .*second"):
+        stated_time(Path("a_bold.nii"), {"RepetitionTime": value})
+
+
+def test_milliseconds_are_named():
+    with pytest.raises(SourceError, match=r"is 2000; expected seconds.*2000 ms are 2 s"):
+        stated_time(Path("a_bold.nii"), {"RepetitionTime": 2000})
+
+
+def test_repetition_times_that_make_sense():
+    assert stated_time(Path("a_bold.nii"), {"RepetitionTime": 2}) == 2.0
+    assert stated_time(Path("a_bold.nii"), {}) is None
 
 
 def test_no_sensible_time_at_all(tmp_path):
@@ -81,7 +91,7 @@ def test_no_sensible_time_at_all(tmp_path):
     image.header["pixdim"][4] = 1e9
     nib.save(image, tmp_path / "a_bold.nii.gz")
     with pytest.raises(SourceError, match="has no repetition time"):
-        repetition_time(tmp_path / "a_bold.nii.gz", {"RepetitionTime": json.loads("Infinity")})
+        timing(tmp_path / "a_bold.nii.gz", {}, 5)
 
 
 def test_an_affine_with_nan(tmp_path):

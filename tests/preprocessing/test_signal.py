@@ -19,7 +19,7 @@ from preprocessing.signal import (
 TR = 1.5
 TIMES = TR * np.arange(61)
 TRIALS = pd.DataFrame(
-    {"onset": [3.0, 10.5, 20.2, 33.0, 33.0, 52.0], "duration": [1, 2, 0, 1, 4, 1]}
+    {"onset": [3.0, 10.5, 20.2, 33.0, 33.0, 52.0], "duration": [1, 2, 0.5, 1, 4, 1]}
 )
 
 
