@@ -43,8 +43,9 @@ def find_masks(
 def most_specific(files: Sequence[Path], scan: Scan) -> list[Path]:
     """Files that apply to a run, those that name most of its entities: not the anatomy's mask."""
     fitting = [path for path in visible(files) if applies(path, scan)]
-    space = scan.entities.get("space")
-    fitting = [p for p in fitting if parse_entities(p).get("space") == space] or fitting
+    for key in ("space", "res"):
+        value = scan.entities.get(key)
+        fitting = [p for p in fitting if parse_entities(p).get(key) == value] or fitting
     most = max((len(parse_entities(path)) for path in fitting), default=0)
     return [path for path in fitting if len(parse_entities(path)) == most]
 
