@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diffusers.models.embeddings import Timesteps
 
 from tests.goldens import brain, data, denoiser, evaluation, ldm, samplers
 from tests.goldens.registry import Golden
+from tests.tolerances import NETWORK, NETWORK_OF_TIME, sinusoid
 
 FOLDER = Path(__file__).parents[2] / "shared" / "goldens"
 RULES = {
@@ -70,3 +72,24 @@ def test_no_rule_is_idle(file):
 
 def test_every_file_has_rules():
     assert sorted(RULES) == FILES
+
+
+def test_the_network_hands_on_as_much_of_its_sines_errors_as_the_tolerance_says(
+    goldens, monkeypatch
+):
+    """Each sine is moved by 64 times its tolerance, far above the roundings of the rest."""
+    golden, exact = goldens["unet_tokens_timecond"], Timesteps.forward
+    error, moved = sinusoid(golden.tensor("t"))[:, 0], {}
+
+    def inexact(self, t):
+        sines = exact(self, t)
+        sines[:, moved["sine"]] += 64 * error
+        return sines
+
+    output = denoiser.noise(golden)
+    monkeypatch.setattr(Timesteps, "forward", inexact)
+    changes = []
+    for moved["sine"] in range(32):
+        changes.append((denoiser.noise.__wrapped__(golden) - output).abs() / 64)
+    change = sum(changes).max() / output.abs().max()
+    assert 0.8 * (NETWORK_OF_TIME - NETWORK) < change < NETWORK_OF_TIME - NETWORK

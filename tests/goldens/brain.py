@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+import pytest
 import torch
 
 from mindvis.models.conditioning import BrainConditioner
@@ -13,10 +14,12 @@ from mindvis.tasks.masked import MaskedModelling, masked_correlation
 from mindvis.tasks.schedule import warmup_cosine
 from tests.goldens.registry import Rules
 from tests.models.upstream import brain_name, brain_weights, close, compat_weights, under
+from tests.tolerances import EXACT, NETWORK, SINGLE, THOUSAND_FACTORS, adam_steps, table_of_sines
 
 SIZES = (160, 16, 32, 2, 4, 1.0)  # voxels, patch, width, depth, heads, MLP ratio
 RATIOS = {"": 0.75, "_r50": 0.5, "_r0": 0.0}
 EPOCHS = (1, 3)
+RATES = 4 * 2.5e-2  # of the four steps, at most
 
 
 def build_encoder(weights, *, pool=False):
@@ -74,7 +77,7 @@ def predicted_patches(golden, name):
     return build_task(golden).mae(*masked(golden, name, "pred")).prediction
 
 
-@MAE.equals("mask(|_r50|_r0)", tolerance=0)
+@MAE.equals("mask(|_r50|_r0)", tolerance=EXACT)
 def removed_patches(golden, name):
     return build_task(golden).mae(*masked(golden, name, "mask")).mask
 
@@ -89,7 +92,7 @@ def tokens_of_kept_patches(golden, name):
     return build_task(golden).mae.forward_encoder(*masked(golden, name, "latent"))[0]
 
 
-@MAE.equals("ids_restore(|_r50|_r0)", tolerance=0)
+@MAE.equals("ids_restore(|_r50|_r0)", tolerance=EXACT)
 def order_of_patches(golden, name):
     _, ratio, noise = masked(golden, name, "ids_restore")
     return random_masking(noise, ratio).restore
@@ -164,14 +167,12 @@ def weight_after_four_steps(golden, name):
     theirs = brain_weights({name.removeprefix("after/"): torch.from_numpy(golden.expected(name))})
     ((ours, expected),) = theirs.items()
     weights, least, _ = trained(golden)
-    error = (weights[ours] - expected).abs() / expected.abs().max()
-    # Adam divides a gradient by its size: where it is round-off, as the key's bias' is, so is the
-    # step (in double precision ours differ from theirs in the same elements by the same amounts)
-    settled = least.get(ours, torch.ones_like(error)) > 3.5e-7
-    of_keys = ours.endswith("qkv.bias")
-    assert settled.double().mean() > (0.6 if of_keys else 0.8)
-    assert error[settled].max() < 1e-5
-    assert (error[~settled] < (0.1 if of_keys else 1e-3)).all()
+    error, gradient = (weights[ours] - expected).abs(), least.get(ours, torch.ones(1))
+    # where the gradient is round-off, as that of the key's bias, so is Adam's step
+    steps = adam_steps(RATES, SINGLE * gradient.max(), gradient)
+    tolerance = NETWORK * expected.abs().max() + steps
+    assert (error <= tolerance).all()
+    assert (tolerance < 1e-3).double().mean() > (0.6 if ours.endswith("qkv.bias") else 0.8)
 
 
 @MAE.equals("train_cor")
@@ -182,15 +183,22 @@ def correlation_while_training(golden, _):
 MAE.feeds("train_x", "train_cor")
 
 
-@MAE.equals("focus_ids_mask", tolerance=0)
+def same_draws():
+    """A generator whose draws without replacement are those of the golden file."""
+    if not torch.backends.mkl.is_available():
+        pytest.skip("MKL draws these numbers; other builds of torch draw others")
+    return torch.Generator().manual_seed(9)
+
+
+@MAE.equals("focus_ids_mask", tolerance=EXACT)
 def patches_drawn_in_focus(golden, _):
-    generator = torch.Generator().manual_seed(9)
+    generator = same_draws()
     return drawn_patches(torch.zeros(3, 10), 32 // 16, 96 // 16, 0.6, 0.75, generator)
 
 
 @MAE.shows("focus_(mask|ids_restore)")
 def masking_in_focus(golden, name):
-    generator = torch.Generator().manual_seed(9)
+    generator = same_draws()
     noise = focus_noise(golden.tensor("focus_noise"), 2, 6, 0.6, 0.75, generator)
     masking = random_masking(noise, 0.75)
     ours = masking.mask if name == "focus_mask" else masking.restore
@@ -204,7 +212,7 @@ MAE.feeds("focus_noise", "focus_mask")
 PARTS = Rules("mae_parts")
 
 
-@PARTS.equals("lr", tolerance=1e-12)
+@PARTS.equals("lr", tolerance=THOUSAND_FACTORS)
 def learning_rate(golden, _):
     steps = (2 * golden["lr_epochs"]).astype(int).tolist()  # the file has two steps an epoch
     options = {"total": 1000, "warmup": 80, "schedule": "cosine_from_zero"}
@@ -214,12 +222,12 @@ def learning_rate(golden, _):
 PARTS.feeds("lr_epochs", "lr")
 
 
-@PARTS.equals("patchify_out", tolerance=0)
+@PARTS.equals("patchify_out", tolerance=EXACT)
 def patches(golden, _):
     return patchify(golden.tensor("patchify_in")[:, 0], 16)
 
 
-@PARTS.equals("unpatchify_out", tolerance=0)
+@PARTS.equals("unpatchify_out", tolerance=EXACT)
 def voxels_of_patches(golden, _):
     return unpatchify(patchify(golden.tensor("patchify_in"), 16))
 
@@ -227,18 +235,18 @@ def voxels_of_patches(golden, _):
 PARTS.feeds("patchify_in", "patchify_out")
 
 
-@PARTS.equals(r"pos_(32_10_cls|32_10_nocls|16_7_cls)", tolerance=1e-12)
+@PARTS.equals(r"pos_(32_10_cls|32_10_nocls|16_7_cls)", tolerance=table_of_sines(16))
 def table_of_positions(_, name):
     dim, length, kind = name.removeprefix("pos_").split("_")
     return sincos_positions(int(length), int(dim), kind == "cls")
 
 
-@PARTS.equals("pos_1024_282_cls", tolerance=1e-12)
+@PARTS.equals("pos_1024_282_cls", tolerance=table_of_sines(282))
 def table_at_the_papers_size(_, __):
     return sincos_positions(282, 1024)[[0, 1, 2, 100, 282]]
 
 
-@PARTS.equals(r"pos_interp_10_to_\d+", tolerance=0)
+@PARTS.equals(r"pos_interp_10_to_\d+", tolerance=EXACT)
 def table_for_other_lengths(golden, name):
     stored = golden.tensor("pos_interp_10_to_10")[0]
     return resample_positions(stored, int(name.rsplit("_", 1)[1]))[None]
@@ -278,7 +286,7 @@ CONDITION.feeds("x|sd_tokens/.*", "out_tokens")
 CONDITION.feeds("sd_pooled/.*", "out_pooled")
 
 
-@CONDITION.equals("loaded_pos_embed_10_to_7", tolerance=0)
+@CONDITION.equals("loaded_pos_embed_10_to_7", tolerance=EXACT)
 def positions_of_a_resized_encoder(golden, _):
     encoder = build_encoder(under(golden.tensors("sd_tokens/"), "mae."))
     return encoder.resized(112).trunk.positions[None]

@@ -13,13 +13,14 @@ from mindvis.data.transforms import (
 )
 from preprocessing.signal import window_means
 from tests.goldens.registry import Rules
+from tests.tolerances import EXACT, SINGLE
 
 DATA = Rules("data")
 TR, SECONDS = 0.75, 8.0  # MinD-Vis takes HCP's volumes, .72 s apart, for .75 s: windows of ten
 REGIONS = ("V1", "V2", "V3", "V4")
 
 
-@DATA.equals(r"pad16_out_\d+", tolerance=0)
+@DATA.equals(r"pad16_out_\d+", tolerance=EXACT)
 def legacy_padding(golden, name):
     values = golden[name.replace("out", "in")]
     return pad(values, padded_length(values.shape[-1], 16, "legacy"), "legacy")
@@ -29,7 +30,7 @@ for count in (1, 5, 15, 16, 17, 31, 32, 37, 48):
     DATA.feeds(f"pad16_in_{count}", f"pad16_out_{count}")
 
 
-@DATA.equals(r"padlen_out_\d+", tolerance=0)
+@DATA.equals(r"padlen_out_\d+", tolerance=EXACT)
 def wrapping_to_a_length(golden, name):
     return pad(golden["padlen_in"], int(name.rsplit("_", 1)[1]), "wrap")
 
@@ -84,7 +85,9 @@ def means_of_pairs(golden, name):
     rows, pairs = golden["ts_out"], golden["aug_pairs"]
     assert draw_pairs(len(rows), 2.5, np.random.default_rng(0)).shape == pairs.shape
     added = group_means(rows[pairs.ravel()], np.full(len(pairs), 2))
-    np.testing.assert_allclose(np.concatenate([rows, added]), golden.expected(name), atol=1e-6)
+    np.testing.assert_allclose(
+        np.concatenate([rows, added]), golden.expected(name), atol=8 * SINGLE
+    )
 
 
 DATA.feeds("aug_pairs", "aug_out_times2.5")

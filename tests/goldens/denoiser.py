@@ -9,6 +9,7 @@ from mindvis.models.conditioning import CompatProjection, Conditioning
 from mindvis.models.denoiser import build_denoiser, predict_noise, with_pooled_input
 from tests.goldens.registry import Rules
 from tests.models.upstream import by_rule, unet_weights
+from tests.tolerances import NETWORK_OF_TIME, sinusoid
 
 BRANCH = "time_embed_condtion."
 UNET = Rules("unet_tokens_timecond", "unet_pooled_timecond", "unet_tokens_notimecond")
@@ -44,21 +45,12 @@ def noise(golden):
         return predict_noise(unet, golden.tensor("x"), golden.tensor("t"), given)
 
 
-@UNET.equals("out")
+@UNET.equals("out", tolerance=NETWORK_OF_TIME)
 def predicted_noise(golden, _):
     return noise(golden)
 
 
 UNET.feeds("x|context|rule_names|rule_shapes|rule_ones|rule_a", "out")
-
-
-def sinusoid_tolerance(t):
-    """Error of the sine of t x frequency, where the frequency has one float32 rounding.
-
-    The rounding, 2^-23 of the frequency, depends on the processor's exponential; the phase has
-    t times as much, and the sine hands on at most that.
-    """
-    return (1 + t)[:, None] * 2.0**-23
 
 
 @UNET.shows("temb(32|192)")
@@ -68,7 +60,7 @@ def sinusoid_of_the_time(golden, name):
         unet = build_denoiser(8, 3, 24, 24, (width, width), 1, attention_head_dim=None)
     t = golden.tensor("t") if width == 32 else torch.tensor([0, 1, 500, 999])
     error = (unet.time_proj(t) - golden.tensor(name)).abs()
-    assert (error <= sinusoid_tolerance(t)).all()
+    assert (error <= sinusoid(t)).all()
 
 
 UNET.feeds("t", "temb32")

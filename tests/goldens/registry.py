@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from tests.models.upstream import arrays, close
+from tests.tolerances import NETWORK
 
 
 class Golden:
@@ -53,7 +54,7 @@ class Rules:
         self.files = files
         self.rules = []
 
-    def equals(self, pattern, tolerance=1e-5):
+    def equals(self, pattern, tolerance=NETWORK):
         """Our value, which the function gives, is the array's: max |a - b| / max |b|."""
 
         def add(ours):

@@ -49,7 +49,7 @@ def test_pooled_encoder_normalises_the_mean(mae):
     voxels = torch.randn(3, 42)
     tokens = encoder.trunk.blocks(encoder.trunk.embed(voxels.unflatten(1, (-1, 6))))
     expected = encoder.trunk.norm(tokens.mean(dim=1, keepdim=True))
-    assert torch.equal(encoder(voxels), expected)
+    torch.testing.assert_close(encoder(voxels), expected)
     assert encoder.num_tokens == 1 == expected.shape[1]
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tests.tolerances import NETWORK
+
 BLOCK = {
     "in_layers.0": "norm1",
     "in_layers.2": "conv1",
@@ -16,7 +18,7 @@ BLOCK = {
 }
 
 
-def close(ours, theirs, tolerance=1e-5):
+def close(ours, theirs, tolerance=NETWORK):
     """Whether the largest difference is below the tolerance times the largest value."""
     ours = torch.as_tensor(np.asarray(ours.detach() if isinstance(ours, Tensor) else ours))
     theirs = torch.as_tensor(theirs)
