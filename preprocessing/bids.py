@@ -107,8 +107,8 @@ def prepare_bids(
         response: Average of volumes, or betas of a GLM with a regressor for each trial (lsa), or of
             one GLM for each trial (lss).
         lag_start: First moment of the average, in seconds after onset.
-        lag_end: End of the average, exclusive, in seconds: after the onset of a brief event, after
-            the end of one that lasts longer than lag_end - lag_start.
+        lag_end: End of the average, exclusive, in seconds after onset; an event that lasts longer
+            is averaged to its end.
         hrf_model: Haemodynamic response of the GLMs.
         detrend: Remove a straight line from each voxel of each run.
         high_pass: Remove slower drifts, in hertz; null keeps them.

@@ -76,7 +76,7 @@ def _window(durations: Sequence[float], response: ResponseOptions) -> str:
     last = f"{ends[0]:g}" if len(ends) == 1 else f"{ends[0]:g} to {ends[-1]:g}"
     longest = max(durations)
     lasting = f" (events last up to {longest:g} s)" if longest else ""
-    return f"mean of {response.lag_start:g} s to {last} s after onset{lasting}"
+    return f"mean of {response.lag_start:g} to {last} s after onset{lasting}"
 
 
 def refuse_shared_events(runs: Sequence[RunPlan]) -> None:

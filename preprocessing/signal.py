@@ -43,8 +43,8 @@ class ResponseOptions:
     Args:
         method: "average" of volumes, or GLM betas, least squares "lsa" (all) or "lss" (separate).
         lag_start: First moment of the average, in seconds after onset.
-        lag_end: End of the average (exclusive), in seconds after the event: after its onset if it
-            is brief, after its end if it lasts longer than the window, `lag_end - lag_start`.
+        lag_end: End of the average (exclusive), in seconds after onset; an event that lasts longer
+            is averaged to its end.
         hrf_model: The haemodynamic response of the GLMs, in nilearn's names.
     """
 
@@ -174,13 +174,12 @@ def average_volumes(
 
 
 def window_end(duration: float, options: ResponseOptions) -> float:
-    """End of a trial's window, in seconds after its onset.
+    """End of a trial's window, in seconds after its onset: `lag_end`, or the event's end if later.
 
-    An event is brief if it is not longer than the window; the window then ends `lag_end` after its
-    onset. Otherwise `lag_end` counts from the event's end.
+    While an event lasts, its response stays up; the volumes after its end, in which the response
+    falls, are left out.
     """
-    brief = duration <= options.lag_end - options.lag_start
-    return options.lag_end if brief else duration + options.lag_end
+    return max(options.lag_end, duration)
 
 
 def window_rows(
@@ -268,14 +267,7 @@ def trial_design(
             add_regs=confounds,
         )
     design[names] *= impulse_scale(times, hrf_model) if not durations.any() else 1.0
-    silent = [n for n, name in enumerate(names) if not design[name].to_numpy().any()]
-    if silent:
-        raise SourceError(
-            f"the trial at {events['onset'].iloc[silent[0]]:g} s has no response within the run, "
-            f"which ends at {times[-1]:g} s",
-            "trials that end some seconds before the run does",
-            "leave the trial out of the event table, or pass --response average",
-        )
+    check_peaks(np.abs(design[names].to_numpy()).max(axis=0), trials["onset"].to_numpy(), times)
     return design[names + [name for name in design.columns if name not in set(names)]]
 
 
@@ -292,6 +284,22 @@ def check_durations(durations: Floats) -> None:
             f"others last up to {durations.max():g} s",
             "a duration for every trial, or for none",
             "correct the event tables, or pass --response average",
+        )
+
+
+def check_peaks(peaks: Floats, onsets: Floats, times: Floats) -> None:
+    """Refuse trials so late that a run holds no more than a tenth of their response.
+
+    Raises:
+        SourceError: With the first such trial; its beta would be noise, many times enlarged.
+    """
+    late = np.flatnonzero(peaks < 0.1 * np.median(peaks))
+    if late.size:
+        raise SourceError(
+            f"the trial at {onsets[late[0]]:g} s has hardly a response within the run, whose last "
+            f"volume is at {times[-1]:g} s",
+            "trials some seconds before the end of the run",
+            "leave the trial out of the event table, or pass --response average",
         )
 
 

@@ -20,7 +20,7 @@ EXACT = 0.0
 # root of their number, through 25 layers that add theirs like the root of theirs: 85 roundings.
 NETWORK = math.sqrt(288 * 25) * SINGLE
 
-# What the tiny U-Nets' output (relative to its largest) and gradients (relative to the norm of each)
+# What the tiny U-Nets' output (relative to its largest) and gradients (relative to each norm)
 # change by when every sine of the time, at most 977, is off by `sinusoid`. Measured as the sum over
 # the 32 sines: 1.24e-5 and 6.7e-5; `tests/test_goldens.py` measures the first again.
 NETWORK_OF_TIME = NETWORK + 1.3e-5
