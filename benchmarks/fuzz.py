@@ -2,12 +2,16 @@
 
     python -m benchmarks.fuzz --count 2000 --output runs/fuzz.json [--formats nsd,bids] [--seed 0]
     python -m benchmarks.fuzz --formats mat --only 133,715    # the inputs of these numbers again
+    python -m benchmarks.fuzz --planted [--count 2000] [--only 133]    # whole trees, known answers
 
 Each input is a small data set in its true format, made once by the makers in tests/preprocessing,
 with one to three of its files damaged; the others are links. A child process whose address space
 and time are limited prepares it, and what it was given when it died is a finding. A child is
 forked after all imports and used for some inputs, each at a path of its own, so that nothing which
 a reader remembers of a path hides what became of it. Nothing may appear beside the store.
+
+With --planted, trees are not damaged but made of unusual ingredients, and the store must hold what
+was planted in them: `benchmarks/planted`.
 
 Findings are kept with their numbers: an input is a function of seed, format and number. A run that
 was stopped goes on from where its output says when it is given again.
@@ -556,6 +560,10 @@ def run_format(
 
 def main() -> int:
     """Run all formats and write what was found."""
+    if "--planted" in sys.argv:
+        from benchmarks.planted.__main__ import main as planted
+
+        return planted()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=2000, help="inputs of each format")
     parser.add_argument("--seed", type=int, default=0)
