@@ -34,7 +34,15 @@ def picture_id(name: str) -> str:
 
 
 def find_picture(name: str, roots: Sequence[Path]) -> Path | None:
-    """The file of a picture; a name without suffix finds the image of that name."""
+    """The file of a picture; a name without suffix finds the image of that name.
+
+    A name is found in either normal form: a Mac writes decomposed names, most tables composed ones.
+    """
+    forms = dict.fromkeys([name, normalize("NFC", name), normalize("NFD", name)])
+    return next((path for form in forms if (path := _find(form, roots))), None)
+
+
+def _find(name: str, roots: Sequence[Path]) -> Path | None:
     clean = name.replace("\\", "/")
     if not clean or "\x00" in clean or max(map(len, clean.encode().split(b"/"))) > 200:
         return None  # no name of a file
@@ -138,19 +146,23 @@ def gather_stimuli(
         SourceError: If a picture is missing, or two files or two classes share an id.
     """
     shown = trials.loc[trials["stimulus"] != "", ["stimulus", "file", "label", "category"]]
-    table = shown.drop_duplicates().sort_values("stimulus", kind="stable")
+    table = shown.drop_duplicates()
+    table = table.assign(path=table["file"].map(lambda name: find_picture(name, roots)))
+    # two spellings of one file are one picture: ./a.png and a.png, composed and decomposed
+    same = table["path"].map(str).where(table["path"].notna(), table["file"])
+    table = table[~table.assign(file=same).duplicated()].sort_values("stimulus", kind="stable")
     if table.empty:
         return None, []
     twice = table[table["stimulus"].duplicated(keep=False)].head(2)
     if len(twice):
-        one, two = ("/".join(row[1:]) for row in twice.itertuples(index=False))
+        one, two = ("/".join(row[1:4]) for row in twice.itertuples(index=False))
         raise SourceError(
             f"the picture {twice['stimulus'].iloc[0]!r} is once {one} and once {two}",
             "one file, label and category for each picture",
             "check --label_column and --category_column",
         )
-    files = [find_picture(name, roots) for name in table["file"]]
-    missing = [name for name, path in zip(table["file"], files, strict=True) if path is None]
+    files = table["path"].tolist()
+    missing = table.loc[table["path"].isna(), "file"].tolist()
     if missing:
         raise SourceError(
             f"{len(missing)} of {len(files)} pictures that the events name are not in {roots[0]}, "

@@ -211,8 +211,9 @@ def window_rows(
             "at least one",
             "change --lag_start and --lag_end",
         )
-    covered = rows.size * float(np.median(np.diff(times))) if len(times) > 1 else np.inf
-    if covered < duration / 2:
+    tr = float(np.median(np.diff(times))) if len(times) > 1 else np.inf
+    covered = rows.size * tr
+    if covered + tr < duration / 2:  # a window may begin and end between two volumes
         raise SourceError(
             f"{where} has {rows.size} volumes between {options.lag_start:g} and {end:g} s after "
             f"the onset at {onset:g} s: they cover {covered:g} s of an event of {duration:g} s",
