@@ -156,7 +156,8 @@ def prepare_bids(
     wanted = Wanted(space, resolution, tasks, entity_pairs(entities))
     resting, ending = rest_tasks or ["rest"], ENDINGS[form]
     scans = {
-        name: find_scans(images, name, wanted, rest_tasks=resting, ending=ending) for name in names
+        name: find_scans(images, name, wanted, rest_tasks=resting, ending=ending, source=root)
+        for name in names
     }
     for name, found in scans.items():
         if not found and not check:

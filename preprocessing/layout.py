@@ -12,8 +12,11 @@ from mindvis.records import read_json, read_table
 
 #: entities that say how an image was processed, not which scan it is
 _PROCESSING = frozenset({"space", "res", "den", "desc", "label", "hemi", "cohort"})
+#: entities that tell files of one acquisition apart, not acquisitions
+_SAME_ACQUISITION = frozenset({"echo", "part", "rec"})
 #: entities whose values are numbers in BIDS: 01 is 1
 _INDICES = frozenset({"run", "echo", "flip", "inv", "split", "chunk"})
+Entities = frozenset[tuple[str, str]]
 #: for --space and --resolution: the image whose name has no such entity
 NONE = "none"
 
@@ -68,6 +71,12 @@ def comparable(key: str, value: str) -> str:
     """The value of an entity as it is compared: run-01 is run-1, everything else is text."""
     number = key in _INDICES and value.isascii() and value.isdecimal()
     return str(int(value)) if number else value
+
+
+def _acquisition(entities: Mapping[str, str]) -> Entities:
+    """The entities that tell acquisitions apart: not those of processing, echoes or parts."""
+    left_out = _PROCESSING | _SAME_ACQUISITION
+    return frozenset((k, comparable(k, v)) for k, v in entities.items() if k not in left_out)
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:
@@ -165,6 +174,7 @@ def find_scans(
     *,
     rest_tasks: Sequence[str] = ("rest",),
     ending: str = "_bold.nii*",
+    source: Path | None = None,
 ) -> list[Scan]:
     """All BOLD runs of a subject, in order of session, task and run; none where there is none.
 
@@ -174,6 +184,7 @@ def find_scans(
         wanted: Which images.
         rest_tasks: Tasks in which nothing was shown.
         ending: End of the images' names; of surfaces, the left hemisphere stands for both.
+        source: The raw BIDS folder, whose *_scans.tsv count where `folder` has none.
 
     Raises:
         SourceError: If there are several images for one run.
@@ -184,8 +195,9 @@ def find_scans(
     scans = _preprocessed(scans)
     _refuse_twins(scans)
     scans = [replace(s, kind="rest") if s.task in rest_tasks else s for s in scans]
-    times = acquisition_times(folder / subject)
-    scans = [replace(s, acquired=times.get(s.bold.name, "")) for s in scans]
+    places = [place / subject for place in (source or folder, folder)]
+    times = {key: at for place in places for key, at in acquisition_times(place).items()}
+    scans = [replace(s, acquired=times.get(_acquisition(s.entities), "")) for s in scans]
     return _numbered(sorted(scans, key=_order))
 
 
@@ -198,19 +210,22 @@ def no_scans(folder: Path, wanted: Wanted, ending: str) -> SourceError:
     )
 
 
-def acquisition_times(folder: Path) -> dict[str, str]:
-    """When each image was acquired, by file name, from the *_scans.tsv of a subject.
+def acquisition_times(folder: Path) -> dict[Entities, str]:
+    """When each run was acquired, by its entities, from the *_scans.tsv of a subject.
+
+    The tables name raw images; what was made of them has the same entities.
 
     Raises:
         MindVisError: If such a table cannot be read.
     """
-    times: dict[str, str] = {}
+    times: dict[Entities, str] = {}
     for path in visible(sorted([*folder.glob("*_scans.tsv"), *folder.glob("ses-*/*_scans.tsv")])):
         table = read_table(path, ["filename"])
         if "acq_time" in table:
             known = table[~table["acq_time"].isin({"", "n/a"})]
-            names = known["filename"].map(lambda name: name.rsplit("/", 1)[-1])
-            times |= dict(zip(names, known["acq_time"], strict=True))
+            images = known[known["filename"].str.contains("_bold.")]
+            keys = images["filename"].map(lambda name: _acquisition(parse_entities(Path(name))))
+            times |= dict(zip(keys, images["acq_time"], strict=True))
     return times
 
 
@@ -240,17 +255,14 @@ def _preprocessed(scans: list[Scan]) -> list[Scan]:
     return chosen or scans
 
 
-#: entities that tell files of one acquisition apart, not acquisitions
-_SAME_ACQUISITION = frozenset({"echo", "part", "rec"})
 _OPTIONS = {"space": "--space", "res": "--resolution", "den": "--resolution"}
 
 
 def _refuse_twins(scans: Iterable[Scan]) -> None:
     """Refuse several images of one acquisition, naming the entity in which they differ."""
-    seen: dict[frozenset[tuple[str, str]], Scan] = {}
+    seen: dict[Entities, Scan] = {}
     for scan in scans:
-        identity = frozenset(pair for pair in scan.identity if pair[0] not in _SAME_ACQUISITION)
-        twin = seen.setdefault(identity, scan)
+        twin = seen.setdefault(_acquisition(scan.entities), scan)
         if twin is not scan:
             raise SourceError(
                 f"one run has two images, {twin.bold.name} and {scan.bold.name}",

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.planted.naming import Entities
+from benchmarks.planted.others import run_order
 from benchmarks.planted.recipe import ACCEPT, REFUSE, Recipe, draw
 from benchmarks.planted.tree import Expected, Mask, Store, affine, build
 
@@ -57,7 +58,7 @@ def check_tree(number: int, space: Path, seed: int = 0, *, show: bool = False) -
         print("\n".join(sorted(str(p.relative_to(root)) for p in root.rglob("*") if p.is_file())))
     sentence = prepare(root, space / "s.h5", recipe)
     if sentence is None:
-        found = sorted(set(differences(space / "s.h5", expected)))
+        found = sorted(set(differences(recipe, space / "s.h5", expected)))
         end = Outcome(recipe, WRONG if found else STORED, "; ".join(found[:8]))
     else:
         end = Outcome(recipe, BROKEN if sentence.startswith("Traceback") else REFUSED, sentence)
@@ -89,7 +90,7 @@ def prepare(root: Path, store: Path, recipe: Recipe) -> str | None:
     return None
 
 
-def differences(store: Path, expected: Store) -> Iterator[str]:
+def differences(recipe: Recipe, store: Path, expected: Store) -> Iterator[str]:
     """What in a store is not as it was planted."""
     from mindvis.data.store import VoxelStore
 
@@ -104,23 +105,31 @@ def differences(store: Path, expected: Store) -> Iterator[str]:
                 continue
             if not np.allclose(subject.affine, affine()):
                 yield "affine"
-            yield from _trials(subject, expected.responses[name], mask)
-        keys = sorted(expected.pictures)
-        if list(opened.stimuli.ids) != keys:
-            yield f"pictures {list(opened.stimuli.ids)}, expected {keys}"
-            return
-        for number, key in enumerate(keys):
-            pixels, tolerance, label = expected.pictures[key]
-            found = opened.stimuli.images([number])[0]
-            if found.shape != pixels.shape:
-                yield f"picture of {found.shape}"
-            elif np.abs(found.astype(float) - pixels).mean() > tolerance:
-                yield f"pixels: {np.abs(found.astype(float) - pixels).mean():.3g} apart"
-            if opened.stimuli.labels[number] != label:
-                yield f"label {opened.stimuli.labels[number]!r}, expected {label!r}"
+            if name in expected.rois:
+                roi = subject.rois.get("V1")
+                if roi is None or not np.array_equal(roi, expected.rois[name][mask]):
+                    yield "ROI"
+            yield from _trials(recipe, subject, expected.responses[name], mask)
+        yield from _pictures(opened.stimuli, expected)
 
 
-def _trials(subject: Any, expected: list[Expected], mask: Mask) -> Iterator[str]:
+def _pictures(stimuli: Any, expected: Store) -> Iterator[str]:
+    keys = sorted(expected.pictures)
+    if list(stimuli.ids) != keys:
+        yield f"pictures {list(stimuli.ids)}, expected {keys}"
+        return
+    for number, key in enumerate(keys):
+        pixels, tolerance, label = expected.pictures[key]
+        found = stimuli.images([number])[0]
+        if found.shape != pixels.shape:
+            yield f"picture of {found.shape}"
+        elif np.abs(found.astype(float) - pixels).mean() > tolerance:
+            yield f"pixels: {np.abs(found.astype(float) - pixels).mean():.3g} apart"
+        if stimuli.labels[number] != label:
+            yield f"label {stimuli.labels[number]!r}, expected {label!r}"
+
+
+def _trials(recipe: Recipe, subject: Any, expected: list[Expected], mask: Mask) -> Iterator[str]:
     table, responses = subject.trials, subject.responses()
     if len(table) != len(expected):
         yield f"{len(table)} trials, expected {len(expected)}"
@@ -149,7 +158,7 @@ def _trials(subject: Any, expected: list[Expected], mask: Mask) -> Iterator[str]
     if any(len(names) > 1 for names in seen.values()):
         yield "two runs have one number"
     if found:
-        yield from _repeats(found)
+        yield from _repeats(recipe, found)
 
 
 def _numbers(run: Entities, session: int, number: int) -> Iterator[str]:
@@ -158,7 +167,7 @@ def _numbers(run: Entities, session: int, number: int) -> Iterator[str]:
         yield f"session {session} for {run['ses']}"
 
 
-def _repeats(found: list[tuple[Expected, int, int, float]]) -> Iterator[str]:
+def _repeats(recipe: Recipe, found: list[tuple[Expected, int, int, float]]) -> Iterator[str]:
     """Repeats count a picture's trials in order of session, run and onset, where that is known."""
     first = found[0][0].run
     if any(e.run["task"] != first["task"] or "dir" in e.run for e, *_ in found):
@@ -166,7 +175,7 @@ def _repeats(found: list[tuple[Expected, int, int, float]]) -> Iterator[str]:
     if not first.get("ses", "1").isdecimal():
         return
     counts: Counter[str] = Counter()
-    keys = [(int(e.run.get("ses", 1)), int(e.run.get("run", 1)), e.onset) for e, *_ in found]
+    keys = [(int(e.run.get("ses", 1)), run_order(recipe, e.run), e.onset) for e, *_ in found]
     for place in sorted(range(len(found)), key=keys.__getitem__):
         e, _, number, repeat = found[place]
         assert e.trial is not None

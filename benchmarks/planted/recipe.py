@@ -83,6 +83,7 @@ KINDS: dict[str, list[tuple[str, float, str]]] = {
         ("no trials", 2, ACCEPT),
         ("no trials, no onsets", 1, ACCEPT),
         ("trial without onset", 0.5, REFUSE),
+        ("only others", 0.5, REFUSE),
     ],
     "label words": [
         ("trial_type", 2, ACCEPT),
@@ -90,6 +91,15 @@ KINDS: dict[str, list[tuple[str, float, str]]] = {
         ("n/a among them", 1, ACCEPT),
         ("like numbers and nulls", 1, ACCEPT),
         ("Unicode", 1, ACCEPT),
+    ],
+    "conditions": [("usual", 3, ACCEPT), ("like numbers and nulls", 1, ACCEPT)],
+    "onsets": [("usual", 8, ACCEPT), ("before the run", 1, EITHER), ("after it", 0.5, REFUSE)],
+    "event tables": [("one a run", 12, ACCEPT), ("missing for a run", 0.5, REFUSE)],
+    "scans table": [
+        ("none", 3, ACCEPT),
+        ("in order of runs", 1, ACCEPT),
+        ("in reverse order", 1, ACCEPT),
+        ("without times", 1, ACCEPT),
     ],
     "names": [
         ("plain", 5, ACCEPT),
@@ -100,6 +110,7 @@ KINDS: dict[str, list[tuple[str, float, str]]] = {
         ("decomposed in the table, composed on disk", 1, ACCEPT),
         ("both forms in the table", 1, ACCEPT),
         ("two suffixes of one name", 0.5, REFUSE),
+        ("of another case", 0.5, EITHER),
     ],
     "pictures": [
         ("PNG", 6, ACCEPT),
@@ -118,6 +129,11 @@ KINDS: dict[str, list[tuple[str, float, str]]] = {
         ("BMP", 0.5, ACCEPT),
         ("GIF", 0.5, ACCEPT),
         ("WebP", 0.5, ACCEPT),
+    ],
+    "picture size": [
+        ("one", 6, ACCEPT),
+        ("several", 0.5, REFUSE),
+        ("one, cropped to squares", 1, ACCEPT),
     ],
     "repetition time": [
         ("sidecar", 8, ACCEPT),
@@ -157,7 +173,14 @@ KINDS: dict[str, list[tuple[str, float, str]]] = {
         ("none", 0.5, REFUSE),
         ("of another grid", 0.5, REFUSE),
     ],
+    "values": [
+        ("finite", 8, ACCEPT),
+        ("NaN outside of the mask", 1, ACCEPT),
+        ("NaN inside", 0.5, REFUSE),
+    ],
+    "rois": [("none", 3, ACCEPT), ("found", 1, ACCEPT)],
     "hidden files": [("none", 3, ACCEPT), ("of a Mac", 1, ACCEPT)],
+    "other files": [("none", 2, ACCEPT), ("of BIDS and fMRIPrep", 1, ACCEPT)],
     "cleaning": [("none", 2, ACCEPT), ("all", 4, ACCEPT), ("without detrending", 1, ACCEPT)],
     "confounds": [
         ("none", 3, ACCEPT),
@@ -172,6 +195,15 @@ KINDS: dict[str, list[tuple[str, float, str]]] = {
         ("CRLF", 1, ACCEPT),
         ("tab at the end of rows", 1, EITHER),
         ("a gap", 1, EITHER),
+        ("a row too few", 0.5, REFUSE),
+        ("text in a column", 0.5, REFUSE),
+        ("without motion", 0.5, REFUSE),
+    ],
+    "confounds chosen": [
+        ("motion", 6, ACCEPT),
+        ("by name", 1, ACCEPT),
+        ("by pattern", 1, ACCEPT),
+        ("none of them", 1, ACCEPT),
     ],
     "response": [("average", 6, ACCEPT), ("lsa", 1, ACCEPT), ("lss", 1, ACCEPT)],
     "split": [
@@ -241,8 +273,23 @@ def _make_consistent(chosen: dict[str, str]) -> None:
         chosen["confounds"] = "none"
     if chosen["confounds"] == "none":
         chosen["motion"], chosen["confounds table"] = "walk", "usual"
+        chosen["confounds chosen"] = "motion"
+    if chosen["confounds"] == "old":
+        chosen["confounds chosen"] = "motion"
+    if chosen["confounds chosen"] == "none of them":
+        chosen["confounds table"] = "usual"
+    if chosen["values"] != "finite":
+        chosen["image"] = "float32"
     if chosen["structure"].startswith("directions"):
         chosen["tasks"] = "one"
+    _make_signal_consistent(chosen)
+    if chosen["table"] == "Latin-1":
+        chosen["label words"], chosen["names"] = "Unicode", "plain"
+    if chosen["names"] == "two suffixes of one name":
+        chosen["pictures"] = "PNG"
+
+
+def _make_signal_consistent(chosen: dict[str, str]) -> None:
     if chosen["response"] != "average":
         chosen["durations"] = "brief"
         chosen["cleaning"] = "none" if chosen["cleaning"] == "none" else "all"
@@ -251,10 +298,6 @@ def _make_consistent(chosen: dict[str, str]) -> None:
             chosen["repetition time"] = "sidecar"
     if chosen["repetition time"] == "unequal volume times":
         chosen["cleaning"], chosen["rest"] = "none", "none"
-    if chosen["names"] == "two suffixes of one name" or chosen["pictures"] == "PNG":
-        chosen["pictures"] = "PNG"
-    if chosen["table"] == "Latin-1":
-        chosen["label words"], chosen["names"] = "Unicode", "plain"
 
 
 def options_of(chosen: dict[str, str], rng: np.random.Generator) -> dict[str, Any]:
@@ -282,6 +325,15 @@ def options_of(chosen: dict[str, str], rng: np.random.Generator) -> dict[str, An
         options["test"] = "repeated"
     if chosen["split"] == "runs":
         options |= {"test": "runs", "test_runs": [2]}
+    if chosen["rois"] == "found":
+        del options["rois"]
+    if chosen["picture size"] == "one, cropped to squares":
+        options["image_size"] = 10
+    options |= {
+        "by name": {"confounds": ["trans_y", "rot_z", "csf"]},
+        "by pattern": {"confounds": "trans_*"},
+        "none of them": {"confounds": "none"},
+    }.get(chosen["confounds chosen"], {})
     if chosen["mask"] == "named":
         options["mask"] = "masks/brain_{subject}.nii.gz"
     return options

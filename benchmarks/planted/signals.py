@@ -23,10 +23,11 @@ ENDINGS = {
 
 @dataclass(frozen=True)
 class Planted:
-    """Values (X, Y, Z, time) and the confounds (time, 6) that are in them, if any."""
+    """Values (X, Y, Z, time), what is regressed out (time, columns), and the table that has it."""
 
     values: truth.Floats
     confounds: truth.Floats | None
+    table: dict[str, list[str]] | None = None
 
     def betas(
         self, series: truth.Floats, clock: Clock, trials: list[Trial], recipe: Recipe
@@ -87,7 +88,11 @@ def plant(
         mixed.append(motion / scale)
         weights.append(rng.normal(0, 60, (6, size)))
     values = sum(m @ w for m, w in zip(mixed, weights, strict=True))
-    return Planted(np.clip(values, 500, 3500).T.reshape(*shape, count), motion)
+    values = np.clip(values, 500, 3500).T.reshape(*shape, count)
+    if motion is None:
+        return Planted(values, None)
+    columns = confound_columns(recipe, motion, rng)
+    return Planted(values, chosen_confounds(recipe, columns), columns)
 
 
 def _motion(recipe: Recipe, count: int, rng: np.random.Generator) -> truth.Floats:
@@ -99,22 +104,49 @@ def _motion(recipe: Recipe, count: int, rng: np.random.Generator) -> truth.Float
     if recipe.is_("motion", "still"):
         walk[:, 3:] = 0.0
     if recipe.is_("confounds table", "a gap"):
-        walk[0, 0] = walk[1:, 0].mean()  # gaps take the column's mean
+        walk[0, :2] = walk[1:, :2].mean(axis=0)  # gaps take the column's mean
     return np.round(walk, 6)
 
 
-def write_confounds(
-    stem: Path, recipe: Recipe, motion: truth.Floats, rng: np.random.Generator
-) -> None:
-    """The table of confounds of a run among other columns, under the recipe's name."""
+def confound_columns(
+    recipe: Recipe, motion: truth.Floats, rng: np.random.Generator
+) -> dict[str, list[str]]:
+    """Columns of fMRIPrep's table, as text."""
     kind, count = recipe.chosen["confounds"], len(motion)
     names = OLD_MOTION if kind == "old" else MOTION
     columns = {"csf": [f"{v:.5f}" for v in rng.normal(500, 5, count)]}
     columns |= {"framewise_displacement": ["n/a", *(f"{v:.5f}" for v in rng.random(count - 1))]}
     columns |= {n: [f"{v:.6f}" for v in motion[:, i]] for i, n in enumerate(names)}
     columns |= {"non_steady_state_outlier00": ["1", *["0"] * (count - 1)]}
-    if recipe.is_("confounds table", "a gap"):
-        columns[names[0]][0] = "n/a"
-    dialect = recipe.chosen["confounds table"]
+    return columns
+
+
+def chosen_confounds(recipe: Recipe, columns: dict[str, list[str]]) -> truth.Floats | None:
+    """What is regressed out: motion, or the columns that an option names."""
+    motion = OLD_MOTION if recipe.is_("confounds", "old") else MOTION
+    names = {
+        "motion": motion,
+        "by name": ("trans_y", "rot_z", "csf"),
+        "by pattern": MOTION[:3],
+        "none of them": (),
+    }[recipe.chosen["confounds chosen"]]
+    if not names:
+        return None
+    return np.array([[float(cell) for cell in columns[name]] for name in names]).T
+
+
+def write_confounds(stem: Path, recipe: Recipe, columns: dict[str, list[str]]) -> None:
+    """Write the table of confounds of a run under the recipe's name."""
+    form = recipe.chosen["confounds table"]
+    first = "X" if recipe.is_("confounds", "old") else "trans_x"
+    if form == "without motion":
+        columns = {k: v for k, v in columns.items() if k not in {*MOTION, *OLD_MOTION}}
+    if form == "a row too few":
+        columns = {k: v[:-1] for k, v in columns.items()}
+    gaps = {"a gap": "n/a", "text in a column": "high"}
+    if form in gaps:
+        columns = {
+            k: [gaps[form], *v[1:]] if k in {first, "trans_y"} else v for k, v in columns.items()
+        }
     stem.parent.mkdir(parents=True, exist_ok=True)
-    write_table(stem.with_name(stem.name + ENDINGS[kind]), columns, dialect)
+    write_table(stem.with_name(stem.name + ENDINGS[recipe.chosen["confounds"]]), columns, form)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.planted import truth
 from benchmarks.planted.naming import Entities, folder, of_image, runs, stem, variants
+from benchmarks.planted.others import write_others, write_scans
 from benchmarks.planted.pictures import FORMATS, Pixels, write_picture
 from benchmarks.planted.recipe import Recipe
 from benchmarks.planted.sidecars import Clock, write_clock
@@ -46,6 +48,7 @@ class Store:
     masks: dict[str, Mask] = field(default_factory=dict)
     responses: dict[str, list[Expected]] = field(default_factory=dict)
     pictures: dict[str, tuple[Pixels, float, str]] = field(default_factory=dict)
+    rois: dict[str, Mask] = field(default_factory=dict)
 
 
 def build(root: Path, recipe: Recipe, seed: int = 0) -> Store:
@@ -61,13 +64,21 @@ def build(root: Path, recipe: Recipe, seed: int = 0) -> Store:
         form = recipe.chosen["pictures"]
         pixels = write_picture(path, form, rng)
         label = "" if picture.label == "n/a" else picture.label
+        if recipe.is_("picture size", "one, cropped to squares"):
+            pixels = pixels[:, 1:-1]
         store.pictures[picture.key] = (pixels, FORMATS[form][1], label)
+    if recipe.is_("picture size", "several"):
+        for picture in pictures[1:]:
+            path = root / "stimuli" / picture.file
+            Image.new("RGB", (9, 7)).save(path)
     shape = tuple(int(size) for size in rng.permutation([3, 4, 5]))
     for subject in ["01", "02"][: 1 + (recipe.number % 5 == 0)]:
         _write_subject(root, recipe, subject, pictures, shape, rng, store)
     _assign_splits(recipe, store)
     shown = {e.trial.picture.key for es in store.responses.values() for e in es if e.trial}
     store.pictures = {key: value for key, value in store.pictures.items() if key in shown}
+    if recipe.is_("other files", "of BIDS and fMRIPrep"):
+        write_others(root)
     if recipe.is_("hidden files", "of a Mac"):
         for path in [p for p in root.rglob("*") if p.is_file()]:
             path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07Mac OS X")
@@ -108,6 +119,16 @@ def _write_subject(
     if recipe.is_("mask", "named", "of another grid"):
         larger = np.pad(mask, 1) if recipe.is_("mask", "of another grid") else mask
         write_mask(root / "masks" / f"brain_sub-{subject}.nii.gz", larger)
+    if recipe.is_("rois", "found"):
+        region = rng.random(shape) < 0.5
+        region[0, 0] = True
+        space = next(
+            (e["space"] for e in [variants(recipe)[0][variants(recipe)[1]]] if "space" in e), ""
+        )
+        name = f"sub-{subject}{f'_space-{space}' * bool(space)}_label-V1_mask.nii.gz"
+        write_mask(root / "derivatives" / "rois" / f"sub-{subject}" / name, region)
+        store.rois[f"sub-{subject}"] = region
+    write_scans(root, recipe, subject, planned)
     store.masks[f"sub-{subject}"], store.responses[f"sub-{subject}"] = mask, responses
 
 
@@ -135,6 +156,9 @@ def _write_run(
         planted = signal if n == wanted else plant(recipe, clock, trials, mask.shape, rng)
         path = folder(images, entities) / f"{stem(entities)}_bold.nii"
         kinds = recipe.chosen["image"], recipe.chosen["file"]
+        if not recipe.is_("values", "finite"):
+            spoiled = mask if recipe.is_("values", "NaN inside") else ~mask
+            planted.values[tuple(np.argwhere(spoiled)[0])] = np.nan
         held = write_series(path, planted.values, *kinds, clock.header)
         if n == wanted:
             signal = replace(planted, values=held)
@@ -143,13 +167,13 @@ def _write_run(
         _write_mask_of(root, images, recipe, entities, mask if ours else ~mask, last=n == wanted)
     extra = there[wanted]
     kept = {k: v for k, v in extra.items() if k in {"acq", "dir", "rec"} and len(there) == 1}
-    if not rest:
+    if not rest and not (place == 0 and recipe.is_("event tables", "missing for a run")):
         path = folder(root, run) / f"{stem({**run, **kept})}_events.tsv"
         write_events(path, recipe, trials, rng)
-    if signal.confounds is not None:
+    if signal.table is not None:
         begin = stem({**here, **extra}, "space", "res", "desc", "echo", "part")
         begin = begin if len(there) == 1 else stem(here, "space", "res", "desc")
-        write_confounds(folder(images, here) / begin, recipe, signal.confounds, rng)
+        write_confounds(folder(images, here) / begin, recipe, signal.table)
     return _expected(recipe, run, trials, clock, signal)
 
 
@@ -180,7 +204,7 @@ def _expected(
     options = {k: recipe.options[k] for k in ("detrend", "high_pass", "standardise")}
     if recipe.options["response"] != "average":
         values = signal.betas(series, clock, trials, recipe)
-        tolerance = 0.1 * float(np.abs(values).max())
+        tolerance = 0.1 * float(np.nanmax(np.abs(values)))
         pairs = zip(trials, values, strict=True)
         return [Expected(run, t, t.onset, row, tolerance) for t, row in pairs]
     clean = truth.cleaned(series, clock.tr, **options, confounds=signal.confounds)

@@ -53,6 +53,7 @@ def _picture(recipe: Recipe, n: int) -> Picture:
         base, suffix = "pic0", (".png", ".bmp")[n]
     shown = base.replace("/", "\\") if names == "backslashes" else base
     shown = shown if names == "without suffix" else shown + suffix
+    shown = shown.upper() if names == "of another case" else shown
     composed, decomposed = (normalize(form, shown) for form in ("NFC", "NFD"))
     table = {
         "composed in the table, decomposed on disk": (composed,),
@@ -60,7 +61,8 @@ def _picture(recipe: Recipe, n: int) -> Picture:
         "both forms in the table": (composed, decomposed),
     }.get(names, (shown,))
     disk = normalize("NFD" if names.endswith("decomposed on disk") else "NFC", base + suffix)
-    condition = ("animal", "thing")[n % 2]
+    odd = recipe.is_("conditions", "like numbers and nulls")
+    condition = ("001", "null")[n % 2] if odd else ("animal", "thing")[n % 2]
     words = _LABELS.get(recipe.chosen["label words"], [condition])
     label = condition if len(words) == 1 else words[n % len(words)]
     return Picture(disk, table, normalize("NFC", base), label, condition)
@@ -71,9 +73,11 @@ def draw_trials(
 ) -> list[Trial]:
     """The trials of a run in order of time; no two runs of a subject share an onset."""
     time, trials = float(rng.integers(1, 6)), []
+    if recipe.is_("onsets", "before the run"):
+        time = -2.0
     for n in range(int(rng.integers(3, 6))):
         duration = _duration(recipe, n, rng)
-        onset = round(time + int(rng.integers(0, 9)) / 10 + 0.003 + place / 100, 3)
+        onset = round(int(10 * time) / 10 + int(rng.integers(0, 9)) / 10 + 0.003 + place / 100, 3)
         picture = pictures[int(rng.integers(len(pictures)))]
         if recipe.is_("names", "two suffixes of one name") and place == 0 and n < 2:
             picture = pictures[n]
@@ -96,12 +100,16 @@ def _duration(recipe: Recipe, n: int, rng: np.random.Generator) -> float:
 def write_events(path: Path, recipe: Recipe, trials: list[Trial], rng: np.random.Generator) -> None:
     """Write the event table of a run in the recipe's order, columns, numbers and dialect."""
     rows = [_row(recipe, trial, n) for n, trial in enumerate(trials)]
+    if recipe.is_("onsets", "after it"):
+        rows[-1]["onset"] = number(trials[-1].onset + 500, recipe.chosen["numbers"])
     if recipe.is_("other rows", "no trials", "no trials, no onsets"):
         onset = "n/a" if recipe.is_("other rows", "no trials, no onsets") else "0.5"
         blank = {"onset": onset, "duration": "n/a", "trial_type": "fixation"}
         rows.insert(1, {name: blank.get(name, "n/a") for name in rows[0]})
     if recipe.is_("other rows", "trial without onset"):
         rows[-1]["onset"] = "n/a"
+    if recipe.is_("other rows", "only others"):
+        rows = [row | {"stim_file": "n/a"} for row in rows]
     if recipe.is_("rows", "backwards"):
         rows.reverse()
     if recipe.is_("rows", "shuffled"):
