@@ -1,6 +1,6 @@
 """Which ingredients a tree has, drawn from its number, and whether it must be accepted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +9,9 @@ import numpy as np
 #: the planted values, or one sentence; never a sentence for "accept", never a store for "refuse"
 ACCEPT, EITHER, REFUSE = "accept", "either", "refuse"
 
+Items = list[tuple[str, float, str]]
 #: what a tree may hold, by kind: (name, weight, what must become of it)
-KINDS: dict[str, list[tuple[str, float, str]]] = {
+KINDS: dict[str, Items] = {
     "form": [("raw", 4, ACCEPT), ("fmriprep", 5, ACCEPT)],
     "structure": [
         ("plain", 16, ACCEPT),
@@ -228,12 +229,14 @@ class Recipe:
         chosen: An ingredient by kind.
         verdict: What must become of it.
         options: Of `prepare bids`, as the ingredients need them.
+        kinds: What there was to choose from.
     """
 
     number: int
     chosen: dict[str, str]
     verdict: str
     options: dict[str, Any] = field(default_factory=dict)
+    kinds: Mapping[str, Items] = field(default_factory=lambda: KINDS, repr=False)
 
     def is_(self, kind: str, *names: str) -> bool:
         """Whether the ingredient of a kind is one of some."""
@@ -241,22 +244,36 @@ class Recipe:
 
     def __str__(self) -> str:
         """The ingredients that are not the first of their kind."""
-        unusual = [f"{k}: {v}" for k, v in self.chosen.items() if v != KINDS[k][0][0]]
+        unusual = [f"{k}: {v}" for k, v in self.chosen.items() if v != self.kinds[k][0][0]]
         return f"{self.number} [{self.verdict}] " + "; ".join(unusual)
 
 
 def draw(number: int, seed: int = 0) -> Recipe:
     """The recipe of a tree: up to half of its kinds are unusual."""
     rng = np.random.default_rng([seed, number])
-    calm = rng.random() * 0.7 + 0.3  # how many kinds keep their first, ordinary ingredient
-    chosen = {kind: _pick(rng, items, calm) for kind, items in KINDS.items()}
+    chosen = _choose(rng, KINDS)
     _make_consistent(chosen)
-    found = [v for k, items in KINDS.items() for n, _, v in items if n == chosen[k]]
-    verdict = REFUSE if REFUSE in found else EITHER if EITHER in found else ACCEPT
-    return Recipe(number, chosen, verdict, options_of(chosen, rng))
+    return Recipe(number, chosen, verdict_of(chosen, KINDS), options_of(chosen, rng))
 
 
-def _pick(rng: np.random.Generator, items: Sequence[tuple[str, float, str]], calm: float) -> str:
+def drawn(number: int, seed: int, kinds: Mapping[str, Items]) -> Recipe:
+    """A recipe of other kinds, without options."""
+    chosen = _choose(np.random.default_rng([seed, number]), kinds)
+    return Recipe(number, chosen, verdict_of(chosen, kinds), kinds=kinds)
+
+
+def verdict_of(chosen: Mapping[str, str], kinds: Mapping[str, Items]) -> str:
+    """The strictest of what must become of the ingredients."""
+    found = [v for k, items in kinds.items() for n, _, v in items if n == chosen[k]]
+    return REFUSE if REFUSE in found else EITHER if EITHER in found else ACCEPT
+
+
+def _choose(rng: np.random.Generator, kinds: Mapping[str, Items]) -> dict[str, str]:
+    calm = rng.random() * 0.7 + 0.3  # how many kinds keep their first, ordinary ingredient
+    return {kind: _pick(rng, items, calm) for kind, items in kinds.items()}
+
+
+def _pick(rng: np.random.Generator, items: Items, calm: float) -> str:
     if rng.random() < calm and items[0][1] > 1:
         return items[0][0]
     weights = np.array([weight for _, weight, _ in items])
