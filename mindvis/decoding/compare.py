@@ -1,7 +1,7 @@
 """The `mindvis compare` command: runs on the same stimuli, metric by metric, paired."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindvis.console import say
+from mindvis.decoding.keys import normal
 from mindvis.decoding.predictions import INDEX, read_picture, read_predictions
 from mindvis.decoding.results import FORMAT
 from mindvis.errors import ConfigError, DataError
@@ -19,6 +20,7 @@ from mindvis.metrics.columns import column
 from mindvis.metrics.comparison import align, holm, paired_difference
 from mindvis.metrics.comparison_report import Example, comparison_table, render_comparison
 from mindvis.metrics.summary import Settings, by_stimulus
+from mindvis.records import read_table
 from mindvis.seeding import numpy_generator
 
 Floats = NDArray[np.float64]
@@ -145,7 +147,7 @@ def read_run(folder: Path, name: str) -> Run:
     try:
         content = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         known = content.get("format") == FORMAT
-        samples = pd.read_csv(folder / SAMPLES, dtype={"subject": str, "stimulus": str})
+        samples = read_samples(folder / SAMPLES, content.get("metrics", {}))
     except (ValueError, UnicodeDecodeError, AttributeError) as error:
         raise DataError(
             f"the results in {folder} cannot be read ({error})", remedy="evaluate it again"
@@ -153,6 +155,87 @@ def read_run(folder: Path, name: str) -> Run:
     if not known:
         raise DataError(f"{folder / METRICS} is of another format", f"format {FORMAT!r}")
     return Run(name, folder, content, samples)
+
+
+def read_samples(path: Path, metrics: Iterable[str]) -> pd.DataFrame:
+    """The table of single pictures: names as text, whatever they spell, and scores as numbers.
+
+    Args:
+        path: per_sample.csv.
+        metrics: Columns that hold scores; an empty cell is NaN.
+
+    Raises:
+        RecordError: It is damaged or has no subjects and stimuli.
+        DataError: It lists a picture twice, or a score is no number.
+    """
+    table = read_table(path, columns=("subject", "stimulus"))
+    for name in ("subject", "stimulus"):
+        table[name] = table[name].map(normal)
+    keys = [name for name in ("subject", "stimulus", "draw") if name in table]
+    twice = table[table.duplicated(keys)]
+    if len(twice) and "draw" in keys:
+        row = twice.iloc[0]
+        raise DataError(
+            f"{path} lists draw {row['draw']} of {row['stimulus']!r}, subject {row['subject']}, "
+            "twice",
+            "each picture once",
+            "evaluate it again",
+        )
+    for name in metrics:
+        if name in table:
+            table[name] = [_score(cell, name, path) for cell in table[name]]
+    return table
+
+
+def _score(cell: str, metric: str, path: Path) -> float:
+    """A cell as a number, NaN where it is empty."""
+    try:
+        return float(cell) if cell else float("nan")
+    except ValueError:
+        raise DataError(
+            f"{metric} in {path} is {cell!r}", "a number or nothing", "evaluate it again"
+        ) from None
+
+
+def check_truths(first: Run, second: Run) -> None:
+    """Refuse runs whose stimuli of one name are different pictures, or scored at other sizes.
+
+    Runs that were evaluated before truths were recorded have none, and are not refused.
+
+    Raises:
+        DataError: With the first stimulus that differs, or both sizes.
+    """
+    one, other = (run.content.get("truths") or {} for run in (first, second))
+    for subject in one.keys() & other.keys():
+        pictures = [truths[subject]["sha256"] for truths in (one, other)]
+        differ = [name for name in pictures[0] if pictures[0][name] != pictures[1].get(name)]
+        if differ:
+            raise DataError(
+                f"{len(differ)} of {len(pictures[0])} stimuli of {subject} are other pictures in "
+                f"{first.name} than in {second.name}, {differ[0]!r} the first: the truths have "
+                "the same names and other pixels",
+                "the same true pictures in both",
+                "name stimuli alike in both, and evaluate both against one folder of truths",
+            )
+        sizes = ["{} x {}".format(*truths[subject]["picture_size"]) for truths in (one, other)]
+        if sizes[0] != sizes[1]:
+            raise DataError(
+                f"the pictures of {subject} are {sizes[0]} pixels in {first.name} and {sizes[1]} "
+                f"in {second.name}",
+                "one picture size, which the scores of pixels depend on",
+                "bring the pictures to one size, and evaluate again",
+            )
+
+
+def unknown_truths(runs: Sequence[Run]) -> list[str]:
+    """A sentence about the runs whose results do not say which pictures the truths were."""
+    lacking = [run.name for run in runs if not run.content.get("truths")]
+    if not lacking:
+        return []
+    return [
+        f"{', '.join(lacking)} {'does' if len(lacking) == 1 else 'do'} not record the true "
+        "pictures, so that stimuli were matched by name alone; evaluate again to have them compared"
+    ]
 
 
 def check_comparable(first: Run, second: Run) -> None:
@@ -172,6 +255,7 @@ def check_comparable(first: Run, second: Run) -> None:
             f"{len(pairs[1])}; {'/'.join(alone[0])} is in one of them alone",
             "the same stimuli of the same subjects in both",
         )
+    check_truths(first, second)
     check_protocols(first, second)
     if not shared_metrics(first, second):
         raise DataError(f"{first.name} and {second.name} have no metric in common")
@@ -237,6 +321,7 @@ def compare_runs(runs: Sequence[Run], settings: Settings) -> dict[str, Any]:
         "runs": {run.name: _entry(run) for run in runs},
         "metrics": {name: runs[0].content["metrics"][name] for name in metrics},
         "differences": pairs,
+        "reservations": unknown_truths(runs),
         "statistics": {
             "unit": "stimulus",
             "interval": "95 %, BCa bootstrap of the mean difference over stimuli",
@@ -280,8 +365,8 @@ def side_by_side(runs: Sequence[Run], content: dict[str, Any], seed: int) -> lis
     ranked = sorted((name for name in gain if name in there), key=lambda name: (-gain[name], name))
     drawn = numpy_generator(seed, "side by side").permutation(len(ranked))[:SHOWN]
     chosen = {
-        f"gained by {runs[1].name}": ranked[:SHOWN],
-        f"lost by {runs[1].name}": ranked[SHOWN:][::-1][:SHOWN],
+        f"gained by {runs[1].name}": [name for name in ranked if gain[name] > 0][:SHOWN],
+        f"lost by {runs[1].name}": [name for name in reversed(ranked) if gain[name] < 0][:SHOWN],
         "at random": [ranked[i] for i in drawn],
     }
     return [

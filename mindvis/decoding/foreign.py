@@ -1,13 +1,15 @@
 """Pictures that another system decoded: a folder of them, a folder of truths, a table of names."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from mindvis.decoding.keys import check_distinct, normal
 from mindvis.decoding.predictions import Predictions, SubjectPictures, read_flags
 from mindvis.errors import DataError, one_of
+from mindvis.records import read_table
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 REQUIRED = ("sample", "truth")
@@ -18,7 +20,8 @@ COLUMNS = {
     "draw": "number of the draw, where a stimulus has several; order of the rows where absent",
     "label": "class of the true picture",
     "category": "coarser group of the true picture",
-    "seen": "true or false: whether brain responses to its class were in training",
+    "seen": "whether brain responses to its class were in training: true, t, yes, y, 1 or 1.0; "
+    "false, f, no, n, 0 or 0.0; or blank for all",
 }
 
 
@@ -43,6 +46,7 @@ def read_foreign(
     where = str(names if names is not None else images)
     samples = _resolve(table["sample"], found["decoded"], where, "sample")
     truths = _resolve(table["truth"], found["true"], where, "truth")
+    _check_endings(dict.fromkeys(path.relative_to(truth).as_posix() for _, path in truths), "true")
     table = table.assign(
         file=[str(path) for _, path in samples],
         stimulus=[stimulus for stimulus, _ in truths],
@@ -70,13 +74,15 @@ def _list(folder: Path, kind: str) -> dict[str, Path]:
 
 
 def _stem(name: str) -> str:
-    """A file's name within its folder, without the ending."""
-    path = PurePosixPath(name.strip())
+    """A file's name within its folder, without the ending, in one Unicode form."""
+    path = PurePosixPath(normal(name))
     return str(path.with_suffix("")) if path.suffix.lower() in PICTURES else str(path)
 
 
 def _match(found: Mapping[str, Mapping[str, Path]], images: Path) -> pd.DataFrame:
     """The table of files that have the same name, for a folder without one."""
+    for kind, files in found.items():
+        _check_endings(files, kind)
     truths = {_stem(name): name for name in found["true"]}
     alone = [name for name in found["decoded"] if _stem(name) not in truths]
     if alone:
@@ -89,15 +95,29 @@ def _match(found: Mapping[str, Mapping[str, Path]], images: Path) -> pd.DataFram
     return pd.DataFrame({**pairs, "truth": [truths[_stem(name)] for name in pairs["sample"]]})
 
 
+def _check_endings(names: Iterable[str], kind: str) -> None:
+    """Refuse pictures whose names differ by their ending alone: they would be draws of one."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(_stem(name), name)
+        if other != name:
+            raise DataError(
+                f"the {kind} pictures {other!r} and {name!r} have the same name up to ending, "
+                "Unicode form and blanks",
+                "one picture of a name",
+                "rename or remove one of them",
+            )
+
+
 def _read_table(path: Path) -> pd.DataFrame:
     """The table of names as text."""
     if not path.is_file():
         raise DataError(f"there is no {path}", "a CSV file with the columns sample and truth")
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no table ({error})", "a CSV file in UTF-8") from error
+    table = read_table(path)
     table.columns = table.columns.str.strip().str.lower()
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise DataError(f"{path} has the column {twice!r} twice", "each column once")
     for name in REQUIRED:
         if name not in table.columns:
             near = one_of("a column", name, table.columns)
@@ -116,8 +136,8 @@ def _resolve(
 ) -> list[tuple[str, Path]]:
     """For each name its stimulus id and file; the ending may be left out where it is clear."""
     by_stem: dict[str, list[Path]] = {}
-    for name, path in found.items():
-        by_stem.setdefault(_stem(name), []).append(path)
+    for file, path in found.items():
+        by_stem.setdefault(_stem(file), []).append(path)
     resolved, missing = [], []
     for name in names.tolist():
         key = PurePosixPath(name.strip()).as_posix()
@@ -137,12 +157,15 @@ def _resolve(
 
 def _complete(table: pd.DataFrame, where: str) -> pd.DataFrame:
     """Every column, with what its absence means."""
-    table["subject"] = table["subject"].str.strip() if "subject" in table else "subject"
+    table["subject"] = _subjects(table, where)
+    check_distinct(table["subject"].unique(), f"subjects of {where}")
+    check_distinct(table["stimulus"].unique(), f"true pictures of {where}")
     for name in ("label", "category", "seen"):
-        table[name] = table[name].str.strip() if name in table else ""
+        table[name] = table[name].str.strip().replace("n/a", "") if name in table else ""
+        _check_constant(table, name, where)
     if "draw" not in table:
         return table.assign(draw=table.groupby(["subject", "stimulus"]).cumcount())
-    wrong = ~table["draw"].str.strip().str.fullmatch(r"\d+")
+    wrong = ~table["draw"].str.strip().str.fullmatch(r"[0-9]{1,9}")
     if wrong.any():
         raise DataError(
             f"draw of row {int(wrong.to_numpy().argmax()) + 1} in {where} is "
@@ -150,6 +173,28 @@ def _complete(table: pd.DataFrame, where: str) -> pd.DataFrame:
             "a whole number",
         )
     return table.assign(draw=table["draw"].astype(int))
+
+
+def _subjects(table: pd.DataFrame, where: str) -> pd.Series:
+    """The subject of each row; one where the column is absent or blank throughout."""
+    if "subject" not in table or not table["subject"].str.strip().any():
+        return pd.Series("subject", index=table.index)
+    names = table["subject"].map(normal)
+    if (names == "").any():
+        row = int((names == "").to_numpy().argmax()) + 1
+        raise DataError(f"subject of row {row} in {where} is blank", "a subject in every row")
+    return names
+
+
+def _check_constant(table: pd.DataFrame, column: str, where: str) -> None:
+    """Refuse a stimulus about which the rows of its draws disagree."""
+    for (subject, stimulus), cells in table.groupby(["subject", "stimulus"])[column]:
+        if cells.nunique() > 1:
+            raise DataError(
+                f"{column} of {stimulus!r}, subject {subject}, in {where} is "
+                f"{' and '.join(map(repr, cells.unique()))}",
+                "one for all draws of a stimulus",
+            )
 
 
 def _subject(name: str, table: pd.DataFrame, where: str) -> SubjectPictures:
@@ -177,7 +222,7 @@ def _subject(name: str, table: pd.DataFrame, where: str) -> SubjectPictures:
         stimuli=tuple(rows),
         labels=tuple(first["label"]),
         categories=tuple(first["category"]),
-        seen=read_flags(first["seen"].tolist()),
+        seen=read_flags(first["seen"].tolist(), list(rows), where),
         draws=draws,
         files=tuple(tuple(map(Path, group["file"])) for group in rows.values()),
         truths=tuple(map(Path, first["seen_file"])),

@@ -19,6 +19,7 @@ from mindvis.decoding.listing import Item, first_stage_file, picture_file, truth
 from mindvis.errors import DataError
 from mindvis.provenance import CONFIG
 
+Flags = NDArray[np.bool_]
 INDEX = "index.csv"
 INDEX_COLUMNS = ("subject", "stimulus", "label", "category", "seen", "draw", "file")
 
@@ -144,7 +145,7 @@ def _subject(folder: Path, name: str, index: pd.DataFrame) -> SubjectPictures:
         stimuli=tuple(rows),
         labels=tuple(str(row["label"]) for row in first),
         categories=tuple(str(row["category"]) for row in first),
-        seen=read_flags([str(row["seen"]) for row in first]),
+        seen=read_flags([str(row["seen"]) for row in first], list(rows), str(folder / INDEX)),
         draws=draws,
         files=tuple(tuple(folder / file for file in group["file"]) for group in rows.values()),
         truths=tuple(folder / truth_file(stimulus) for stimulus in rows),
@@ -170,11 +171,35 @@ def _controls(folder: Path, subject: str, draws: Sequence[int]) -> dict[str, tup
     return found
 
 
-def read_flags(texts: Sequence[str]) -> NDArray[np.bool_] | None:
-    """Booleans of "true" and "false" in any case; None where one is neither."""
-    known = {"true": True, "1": True, "false": False, "0": False}
-    values = [known.get(text.strip().casefold()) for text in texts]
-    return None if None in values else np.array(values, dtype=bool)
+TRUE = ("true", "t", "yes", "y", "1", "1.0")
+FALSE = ("false", "f", "no", "n", "0", "0.0")
+UNKNOWN = ("", "n/a")
+
+
+def read_flags(texts: Sequence[str], stimuli: Sequence[str], where: str) -> Flags | None:
+    """Whether each stimulus is of a seen class; None where every cell is blank.
+
+    Args:
+        texts: A cell for each stimulus: one of `TRUE` or `FALSE` in any case.
+        stimuli: Their ids, for the message.
+        where: The table, for the message.
+
+    Raises:
+        DataError: A cell says something else, or some cells are blank and others are not.
+    """
+    cells = [text.strip().casefold() for text in texts]
+    if all(cell in UNKNOWN for cell in cells):
+        return None
+    for cell, text, stimulus in zip(cells, texts, stimuli, strict=True):
+        if cell not in TRUE + FALSE:
+            found = "blank" if cell in UNKNOWN else repr(text)
+            raise DataError(
+                f"column seen of {where} is {found} for stimulus {stimulus!r}, which is not true "
+                "or false",
+                f"one of {', '.join(TRUE + FALSE)} for every stimulus, or blank for all",
+                "correct the cell, or leave the column out",
+            )
+    return np.array([cell in TRUE for cell in cells], dtype=bool)
 
 
 def _check_files(folder: Path, files: Sequence[Path], what: str) -> None:

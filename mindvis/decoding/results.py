@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mindvis.decoding.keys import normal
 from mindvis.decoding.leakage import Leakage
 from mindvis.decoding.scoring import Options, SubjectResult
 from mindvis.files import atomic_path
@@ -27,7 +28,7 @@ from mindvis.provenance import read_lineage, software_versions
 
 FORMAT = "mindvis-metrics"
 VERSION = 1
-APART = frozenset({"judge_right", "noise_ceiling"})  # notes that stand elsewhere
+APART = frozenset({"judge_right", "noise_ceiling", "truths"})  # notes that stand elsewhere
 NO_JUDGE = "no judge was given; name an image classifier with --judge"
 
 
@@ -80,6 +81,7 @@ def compose(
         "strata": strata(scores, metrics, settings, missing),
         "subjects": subjects,
         "across_subjects": across_subjects(subjects),
+        "truths": {r.scores.subject: _truths(r) for r in results},
         "judge": _judge_entry(results, options.judge),
         "protocols": PROTOCOLS,
         "control_definitions": CONTROLS,
@@ -122,6 +124,14 @@ def _judge_entry(results: Sequence[SubjectResult], judge: Judge | None) -> dict[
         "classes": len(judge.labels),
         "weights_sha256": judge.digest,
         "accuracy_on_truth": {"value": accuracy, "n": len(right), "unit": "stimulus"},
+    }
+
+
+def _truths(result: SubjectResult) -> dict[str, Any]:
+    """Which pictures the truths were, and the size that all pictures were compared at."""
+    return {
+        "picture_size": result.notes["picture_size"],
+        "sha256": {normal(name): digest for name, digest in result.notes["truths"].items()},
     }
 
 

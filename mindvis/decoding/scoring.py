@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -118,9 +119,18 @@ def score_subject(pictures: SubjectPictures, options: Options) -> SubjectResult:
         told_beyond=controls.told_beyond,
     )
     notes |= {"picture_size": [width, height], "truths_resized": resized, **judged}
+    notes["truths"] = picture_digests(pictures.stimuli, originals)
     return SubjectResult(
         pictures, decoded, shown, scores, notes, *_named(probabilities, truths, options)
     )
+
+
+def picture_digests(stimuli: Sequence[str], pictures: Sequence[Bytes]) -> dict[str, str]:
+    """The first half of the SHA-256 of each picture's size and pixels, by stimulus."""
+    return {
+        name: sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest()[:32]
+        for name, picture in zip(stimuli, pictures, strict=True)
+    }
 
 
 def _tables(

@@ -45,6 +45,7 @@ def comparison_table(content: Mapping[str, Any]) -> str:
         blocks.append("\n" + grid(rows))
     statistics = content["statistics"]
     blocks.append(f"\np: {statistics['p']}; corrected by {statistics['correction']}")
+    blocks += content.get("reservations", [])
     return "\n".join(blocks)
 
 

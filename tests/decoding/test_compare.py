@@ -97,7 +97,7 @@ def test_the_command_writes_a_table_and_a_page(runs, tmp_path, capsys):
     assert content["reference"] == "noisy"
     html = (tmp_path / "out" / "comparison.html").read_text()
     seen = Page(html)
-    assert seen.tags.count("img") == 3 * (8 + 2 + 8)  # gained, lost, at random: truth and both runs
+    assert seen.tags.count("img") == 3 * (8 + 8)  # gained and at random: truth and both runs
     assert all(source.startswith("data:image/") for source in seen.sources)
     assert "default-src 'none'" in html
     assert "b" not in seen.tags

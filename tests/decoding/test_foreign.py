@@ -12,6 +12,7 @@ from mindvis.cli import main
 from mindvis.decoding.evaluate import evaluate
 from mindvis.decoding.foreign import read_foreign
 from mindvis.errors import ConfigError, DataError
+from mindvis.records import RecordError
 
 SETTINGS = {"bootstrap": 200, "permutations": 199}
 STIMULI, DRAWS, SUBJECTS = 6, 2, ("one", "two")
@@ -153,7 +154,7 @@ def test_bad_folders_are_sentences(folders):
     with pytest.raises(DataError, match=r"there is no .*none.csv"):
         read(folders, names=folders / "none.csv")
     (folders / "names.csv").write_bytes(b"\xff\xfe\x00\x00")
-    with pytest.raises(DataError, match="is no table"):
+    with pytest.raises(RecordError, match="holds NUL characters"):
         read(folders)
 
 
