@@ -67,6 +67,7 @@ def prepare_bids(
     test_repeats: int = 2,
     test_runs: list[int] | None = None,
     image_size: int | None = None,
+    background: str = "white",
     n_jobs: int = 1,
     backend: Backend = "processes",
     scheduler: str | None = None,
@@ -128,6 +129,8 @@ def prepare_bids(
         test_repeats: From so many trials of one subject on, a picture is repeated.
         test_runs: Numbers of the test runs, as in the files' names; of every task and session.
         image_size: Side in pixels of the stored pictures (centre square); by default as they are.
+        background: Colour behind transparent pixels of the pictures, as the screen had it: a name,
+            or #rrggbb.
         n_jobs: Runs to process at the same time; -1 for one a core.
         backend: Processes of this machine, or the workers of a Dask cluster.
         scheduler: Address of the Dask scheduler, such as tcp://10.0.0.1:8786.
@@ -189,7 +192,7 @@ def prepare_bids(
             say(run_line(run, plan, signal, events, glmsingle))
     everything = pd.concat([plan.trials for plan in plans])
     roots = [root / stimulus_root, root]
-    stimuli, pictures = gather_stimuli(everything, roots, image_size)
+    stimuli, pictures = gather_stimuli(everything, roots, image_size, background=background)
     if check:
         return
     prepare_store(target, works, stimuli, dataset_facts(root), options, workers, pictures)

@@ -5,11 +5,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mindvis.errors import SourceError
+from mindvis.pictures import square
 from preprocessing.formats import Array
-from preprocessing.pictures import fit_square
 
 Layout = Literal["hwc", "chw", "hwcn", "flat-rows", "flat-columns"]
 Scale = Literal["auto", "0-1", "0-255"]
@@ -97,5 +96,4 @@ def resize(pictures: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
     """The centre square of each picture, brought to `size` pixels a side; None keeps them."""
     if size is None or pictures.shape[1:3] == (size, size):
         return pictures
-    fitted = [fit_square(Image.fromarray(picture), size) for picture in pictures]
-    return np.stack([np.asarray(picture) for picture in fitted])
+    return np.stack([square(picture, size) for picture in pictures])

@@ -3,17 +3,15 @@
 import glob
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from mindvis.data.schema import StimulusData
 from mindvis.errors import SourceError
-from preprocessing.damage import BROKEN, reason
+from mindvis.pictures import PictureReader, colour_of, picture_size, square
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 
@@ -58,30 +56,23 @@ def _find(name: str, roots: Sequence[Path]) -> Path | None:
     return None
 
 
-def fit_square(picture: Image.Image, size: int) -> Image.Image:
-    """The centre square of a picture, resized (bicubic, antialiased) to `size` pixels a side."""
-    width, height = picture.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    square = picture.crop((left, top, left + side, top + side))
-    return square.resize((size, size), Image.Resampling.BICUBIC)
-
-
 class PictureRows:
     """Pictures as rows of one uint8 array (n, H, W, 3), read when a slice is asked for.
 
     Args:
         paths: One file a picture.
         size: Side in pixels to which the centre square is resized; None keeps them as they are.
+        background: Colour behind transparent pixels.
 
     Raises:
         SourceError: If a picture cannot be read, or they differ in size and `size` is None.
     """
 
-    def __init__(self, paths: Sequence[Path], size: int | None) -> None:
+    def __init__(self, paths: Sequence[Path], size: int | None, background: str = "white") -> None:
         self.paths = list(paths)
         self.size = size
-        sizes = {path: _pixels(path) for path in self.paths}
+        self.reader = PictureReader(colour_of(background), "--background")
+        sizes = {path: picture_size(path) for path in self.paths}
         first = self.paths[0]
         for path, pixels in sizes.items():
             if size is None and pixels != sizes[first]:
@@ -99,40 +90,19 @@ class PictureRows:
         return np.stack(loaded) if loaded else np.empty((0, *self.shape[1:]), dtype=np.uint8)
 
     def _load(self, path: Path) -> NDArray[np.uint8]:
-        picture = ImageOps.exif_transpose(_open(path)).convert("RGB")
-        if self.size is not None and picture.size != (self.size, self.size):
-            picture = fit_square(picture, self.size)
-        return np.asarray(picture, dtype=np.uint8)
-
-
-def _open(path: Path) -> Any:
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture.copy()
-    except BROKEN as error:
-        raise SourceError(
-            f"{path} is not a readable picture ({reason(error)})", remedy="replace it"
-        ) from None
-
-
-def _pixels(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as picture:
-            turned = picture.getexif().get(0x0112, 1) >= 5  # the EXIF orientations lying on a side
-            width, height = picture.size
-    except BROKEN as error:
-        raise SourceError(
-            f"{path} is not a readable picture ({reason(error)})", remedy="replace it"
-        ) from None
-    return (height, width) if turned else (width, height)
+        picture = self.reader.read(path)
+        return picture if self.size is None else square(picture, self.size)
 
 
 _FIND = "check --stimulus_root, or pass --stimulus_column null to prepare without pictures"
 
 
 def gather_stimuli(
-    trials: pd.DataFrame, roots: Sequence[Path], image_size: int | None, remedy: str = _FIND
+    trials: pd.DataFrame,
+    roots: Sequence[Path],
+    image_size: int | None,
+    remedy: str = _FIND,
+    background: str = "white",
 ) -> tuple[StimulusData | None, list[Path]]:
     """All pictures that trials name, in order of their ids, and their files.
 
@@ -141,6 +111,7 @@ def gather_stimuli(
         roots: Folders in which to look for the files, in order of preference.
         image_size: Side in pixels; None keeps the pictures' own.
         remedy: What to do where pictures are missing.
+        background: Colour behind transparent pixels.
 
     Raises:
         SourceError: If a picture is missing, or two files or two classes share an id.
@@ -172,4 +143,4 @@ def gather_stimuli(
         )
     paths = [path for path in files if path is not None]
     ids, labels, categories = (table[name].tolist() for name in ("stimulus", "label", "category"))
-    return StimulusData(PictureRows(paths, image_size), ids, labels, categories), paths
+    return StimulusData(PictureRows(paths, image_size, background), ids, labels, categories), paths

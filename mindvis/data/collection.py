@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mindvis.data.images import Picture, list_pictures, read_arrays, read_picture, stack_squares
+from mindvis.data.images import list_pictures, read_arrays, stack_squares
 from mindvis.data.sources import Indices
 from mindvis.data.store import StoredStimuli, VoxelStore
 from mindvis.errors import DataError
+from mindvis.pictures import Picture, PictureReader, picture_size
 
 Read = Callable[[Indices], Picture]
 
@@ -38,11 +39,10 @@ class Collection:
 def from_folder(folder: str, size: int | None) -> Collection:
     """Picture files, one folder for each class."""
     files = list_pictures(folder)
-    side = size or min(read_picture(files.paths[0]).shape[:2])
+    side = size or min(picture_size(files.paths[0]))
     names = [path.relative_to(folder).as_posix() for path in files.paths]
-    return Collection(
-        names, files.labels, partial(_read_files, files.paths, side), side, files.paths
-    )
+    read = partial(_read_files, PictureReader(), files.paths, side)
+    return Collection(names, files.labels, read, side, files.paths)
 
 
 def from_arrays(path: str, size: int | None) -> Collection:
@@ -98,8 +98,8 @@ def _columns(stimuli: StoredStimuli) -> tuple[list[str], list[str]]:
     return stimuli.ids, stimuli.labels
 
 
-def _read_files(paths: Sequence[Path], size: int, rows: Indices) -> Picture:
-    return stack_squares([read_picture(paths[row]) for row in rows], size)
+def _read_files(reader: PictureReader, paths: Sequence[Path], size: int, rows: Indices) -> Picture:
+    return stack_squares([reader.read(paths[row]) for row in rows], size)
 
 
 def _read_array(images: Picture, size: int, rows: Indices) -> Picture:

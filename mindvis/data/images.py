@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, UnidentifiedImageError
 
 from mindvis.errors import DataError
+from mindvis.pictures import Picture, refuse_odd_name, resize, square
+from mindvis.pixels import find_range, to_levels
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-Picture = npt.NDArray[np.uint8]
 
 
 def to_float(pictures: npt.ArrayLike) -> torch.Tensor:
@@ -30,22 +31,6 @@ def to_uint8(pictures: torch.Tensor) -> Picture:
     """
     levels = (pictures.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
     return levels.round().to(torch.uint8).movedim(-3, -1).contiguous().numpy()
-
-
-def square(picture: Picture, size: int) -> Picture:
-    """The centred square of a picture, resized (bicubic, antialiased) to `size` pixels a side."""
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return resize(picture[top : top + side, left : left + side], size)
-
-
-def resize(picture: Picture, size: int) -> Picture:
-    """Resize (bicubic, antialiased) to `size` pixels a side; the same array where it fits."""
-    if picture.shape[:2] == (size, size):
-        return picture
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def augment(picture: Picture, rng: np.random.Generator, *, flip: bool, crop: float) -> Picture:
@@ -68,23 +53,6 @@ def augment(picture: Picture, rng: np.random.Generator, *, flip: bool, crop: flo
         top, left = rng.integers(0, size - side + 1, 2)
         picture = resize(picture[top : top + side, left : left + side], size)
     return picture
-
-
-def read_picture(path: str | os.PathLike[str]) -> Picture:
-    """Read a picture file as RGB.
-
-    Raises:
-        DataError: The file is absent, no picture, or cut short.
-    """
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except FileNotFoundError as error:
-        raise DataError(f"there is no picture {path}") from error
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"picture {path} cannot be read ({error})", remedy="replace or delete the file"
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -113,6 +81,8 @@ def list_pictures(folder: str | os.PathLike[str]) -> PictureFiles:
         raise DataError(
             f"{root} holds no pictures", f"<class>/<name> with a suffix of {', '.join(SUFFIXES)}"
         )
+    for path in paths:
+        refuse_odd_name(path)
     labels = [path.parent.name if path.parent != root else "picture" for path in paths]
     return PictureFiles(tuple(paths), tuple(labels))
 
@@ -131,7 +101,7 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[Picture, tuple[str, ...]]
         with np.load(path, allow_pickle=False) as arrays:
             images = arrays["images"]
             labels = arrays["labels"] if "labels" in arrays else np.full(len(images), "picture")
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise DataError(f"{path} cannot be read ({error})", "an .npz file with `images`") from error
     if images.ndim == 3:
         images = np.broadcast_to(images[..., None], (*images.shape, 3))
@@ -140,7 +110,8 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[Picture, tuple[str, ...]]
             f"{path} holds {images.dtype} images {images.shape} and labels {labels.shape}",
             "uint8 (n, height, width[, 3]) and (n,)",
         )
-    return images, tuple(str(label) for label in labels.tolist())
+    low, high, _ = find_range(images, f"images of {path}", "save them as uint8 from 0 to 255")
+    return to_levels(images, low, high), tuple(str(label) for label in labels.tolist())
 
 
 def stack_squares(pictures: Sequence[Picture] | Picture, size: int) -> Picture:

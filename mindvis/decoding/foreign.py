@@ -9,6 +9,7 @@ import pandas as pd
 from mindvis.decoding.keys import check_distinct, normal
 from mindvis.decoding.predictions import Predictions, SubjectPictures, read_flags
 from mindvis.errors import DataError, one_of
+from mindvis.pictures import refuse_odd_name
 from mindvis.records import read_table
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -70,6 +71,8 @@ def _list(folder: Path, kind: str) -> dict[str, Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
     if not files:
         raise DataError(f"{folder} holds no pictures", f"files ending in {', '.join(PICTURES)}")
+    for path in files:
+        refuse_odd_name(path)
     return {path.relative_to(folder).as_posix(): path for path in files}
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import yaml
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from mindvis.decoding.controls import CROSSED
 from mindvis.decoding.listing import Item, first_stage_file, picture_file, truth_file
 from mindvis.errors import DataError
+from mindvis.pictures import PictureReader
 from mindvis.provenance import CONFIG
 
 Flags = NDArray[np.bool_]
@@ -213,25 +213,10 @@ def _check_files(folder: Path, files: Sequence[Path], what: str) -> None:
         )
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """A picture file as uint8 (height, width, 3).
-
-    Raises:
-        DataError: The file is no picture, or cut short.
-    """
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise DataError(
-            f"{path} is no readable picture ({error})",
-            remedy="replace it; where `mindvis decode` wrote it, delete it and decode again",
-        ) from error
-
-
 def read_pictures(files: Sequence[Path]) -> list[NDArray[np.uint8]]:
     """Pictures of several files, with a progress bar where it takes long."""
-    return [read_picture(file) for file in tqdm(files, desc="reading", delay=2, leave=False)]
+    reader = PictureReader()
+    return [reader.read(file) for file in tqdm(files, desc="reading", delay=2, leave=False)]
 
 
 def read_draws(subject: SubjectPictures) -> NDArray[np.uint8]:

@@ -9,13 +9,11 @@ from mindvis.data.images import (
     augment,
     list_pictures,
     read_arrays,
-    read_picture,
-    resize,
-    square,
     to_float,
     to_uint8,
 )
 from mindvis.errors import DataError
+from mindvis.pictures import read_picture, resize, square
 
 
 def test_all_levels_survive_the_way_to_float_and_back():
@@ -109,7 +107,7 @@ def test_broken_pictures_are_refused_by_name(tmp_path, content):
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:900] if content is None else content)
-    with pytest.raises(DataError, match=r"broken\.png cannot be read"):
+    with pytest.raises(DataError, match=r"broken\.png is not a readable picture"):
         read_picture(path)
     with pytest.raises(DataError, match=r"there is no picture .*gone\.png"):
         read_picture(tmp_path / "gone.png")
