@@ -16,7 +16,8 @@ from mindvis.errors import SourceError
 from preprocessing.areas import AreaChoice, columns_of_areas
 from preprocessing.cifti import open_series, places, read_labels
 from preprocessing.damage import readable
-from preprocessing.reader import NIFTI, grid_of, open_image, read_voxels, timing
+from preprocessing.nifti import NIFTI, open_image
+from preprocessing.reader import grid_of, read_voxels, timing
 from preprocessing.signal import window_means, window_width
 from preprocessing.write import Job, StackedRows
 

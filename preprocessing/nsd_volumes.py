@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from mindvis.errors import SourceError, one_of
 from preprocessing.betas import dataset_of, opened_hdf5, standardised
-from preprocessing.reader import Grid, open_image, read_labels, read_voxels
+from preprocessing.nifti import open_image
+from preprocessing.reader import Grid, read_labels, read_voxels
 
 #: stored betas are 300 times the percent signal change
 SCALE = 300.0

@@ -1,6 +1,5 @@
 """Images from disk: headers, masks, and the voxels of a mask out of a run in small blocks."""
 
-import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isclose
@@ -8,17 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 from warnings import warn
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from mindvis.errors import SourceError
 from preprocessing.damage import readable
+from preprocessing.nifti import NIFTI, open_image, open_volumes
 
 #: volumes held unmasked at a time
 _BLOCK = 16
-_PIECE = 1 << 20  # bytes
-NIFTI = "a whole NIfTI image"
 LONGEST = 100.0  # seconds between volumes; more are milliseconds
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
 
@@ -56,12 +53,6 @@ class Grid:
                 "one voxel grid",
                 "resample one to the other",
             )
-
-
-def open_image(path: Path) -> Any:
-    """A NIfTI image, its data still on disk."""
-    with readable(path, NIFTI):
-        return nib.load(path)
 
 
 def grid_of(path: Path) -> Grid:
@@ -208,7 +199,7 @@ def _header_time(path: Path) -> float:
     One second without a unit is what is written when nobody sets it.
     """
     with readable(path, NIFTI):
-        header = nib.load(path).header
+        header = open_image(path).header
         zooms = header.get_zooms()
         unit = header.get_xyzt_units()[1]
     if len(zooms) < 4 or (unit == "unknown" and zooms[3] == 1.0):
@@ -270,16 +261,11 @@ def read_voxels(path: Path, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         SourceError: If the file is truncated, or its checksum is wrong.
     """
     count = num_volumes(path)
-    opener = gzip.open if path.suffix == ".gz" else Path.open
-    with readable(path, NIFTI), opener(path, "rb") as file:
+    with open_volumes(path) as data:
         series = np.empty((count, int(mask.sum())), dtype=np.float32)
-        holder = nib.FileHolder(fileobj=file)
-        data = nib.Nifti1Image.from_file_map({"header": holder, "image": holder}).dataobj
         for start in range(0, count, _BLOCK):
             block = np.asarray(data[..., start : start + _BLOCK], dtype=np.float32)
             series[start : start + _BLOCK] = block[mask].T
-        while file.read(_PIECE):  # gzip compares its checksum only when the end is reached
-            pass
     return series
 
 
