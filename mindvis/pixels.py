@@ -64,7 +64,7 @@ def _whole(values: Array, low: float, high: float) -> Range | None:
     said = f"{values.dtype} from {low:g} to {high:g}"
     if low == high == 0:
         return Range(*BYTES, said)
-    if low == 0 and high == 1:
+    if low >= 0 and high == 1:
         return Range(*UNIT, f"{values.dtype} with no values but 0 and 1")
     if low < 0 or high > 65535 or high < _DARK:
         return None
@@ -96,8 +96,8 @@ def to_levels(values: Array, low: float, high: float) -> NDArray[np.uint8]:
     """Values from `low` to `high` as the levels 0 to 255, rounded; values outside are clipped."""
     if values.dtype == np.uint8 and (low, high) == BYTES:
         return values
-    wide: Array = values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)
-    scaled = np.subtract(wide, low) * (255.0 / (high - low))
+    single: NDArray[np.float32] = values.astype(np.float32)
+    scaled = (single - np.float32(low) if low else single) * np.float32(255.0 / (high - low))
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 

@@ -8,8 +8,10 @@ from mindvis.data.writer import write_store
 from mindvis.errors import ConfigError, SourceError, one_of
 from preprocessing.facts import NOT_CONTENT
 from preprocessing.formats import array_names, load_arrays
-from preprocessing.orientation import Layout, Scale
-from preprocessing.tables import ImageOptions, Section, stacked_responses, subject_data, trial_table
+from preprocessing.orientation import ImageOptions, Layout, Scale
+from preprocessing.sections import Section
+from preprocessing.tables import stacked_responses, subject_data, trial_table
+from preprocessing.turning import Known, ResponseLayout, turned
 from preprocessing.write import say_leaks, store_attributes
 
 
@@ -32,7 +34,8 @@ def prepare_arrays(
     test_index: str | None = None,
     test_labels: str | None = None,
     first_index: int = 0,
-    image_layout: Layout = "hwc",
+    image_layout: Layout = "auto",
+    response_layout: ResponseLayout = "auto",
     image_shape: list[int] | None = None,
     image_scale: Scale = "auto",
     image_size: int | None = None,
@@ -71,9 +74,13 @@ def prepare_arrays(
         first_index: Number of the first picture: 0, or 1 in MATLAB.
         image_layout: Order of the axes of the pictures: (n, height, width[, channels]),
             (n, channels, height, width), MATLAB's (height, width[, channels], n), or flat pictures,
-            written row by row or (MATLAB) column by column.
+            written row by row or (MATLAB) column by column, (n, pixels) or (pixels, n); by default
+            as the numbers of trials, labels and pictures tell, which is said.
+        response_layout: Order of the axes of the responses, (trials, voxels) or (voxels, trials);
+            by default as these numbers tell.
         image_shape: Height, width[, channels] of flat pictures; square and grey by default.
-        image_scale: Range of the values; found out by default.
+        image_scale: Values that are black and white, "signed" being -1 to 1; found out by default,
+            said, and refused where two ranges are plausible.
         image_size: Side in pixels of the stored pictures (centre square); by default as they are.
         label_names: Names for the values of the labels, such as {"1": "six", "2": "nine"}.
         rois: Keys of ROI masks, one value for each voxel; above zero is inside.
@@ -91,17 +98,19 @@ def prepare_arrays(
     path = Path(source)
     options["source"] = path.name
     sections = chosen_sections(
-        Section(split or "train", responses or "", images, index, labels),
+        Section("picture" if split else "train", responses or "", images, index, labels, split),
         Section("train", train_responses or "", train_images, train_index, train_labels),
         Section("test", test_responses or "", test_images, test_index, test_labels),
     )
-    extra = [key for key in [split, coordinates, *(rois or ())] if key]
+    extra = [key for key in [coordinates, *(rois or ())] if key]
     if check:
         arrays_are_there(path, sections, extra)
     arrays = load_arrays(path, [*(key for s in sections for key in s.named()), *extra])
     shape = tuple(image_shape) if image_shape else None
     how = ImageOptions(image_layout, shape, image_scale, image_size)
     names, tests = label_names or {}, test_values or ["test"]
+    known = Known(rois or (), coordinates, first_index)
+    arrays, how = turned(sections, arrays, how, response_layout, known)
     rows = stacked_responses(sections, arrays)
     trials, stimuli = trial_table(sections, arrays, how, names, tests, first_index)
     data = subject_data(rows, arrays, trials, rois or [], coordinates, tr)
@@ -129,6 +138,7 @@ def arrays_are_there(path: Path, sections: Sequence[Section], extra: Sequence[st
         SourceError: If the file cannot be read, or lacks an array; the first is named.
     """
     known = array_names(path)
+    extra = [*extra, *(section.split_key for section in sections if section.split_key)]
     wanted = {
         key: f"{what} of {section.split}" if len(sections) > 1 else what
         for section in sections

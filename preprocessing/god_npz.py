@@ -13,7 +13,7 @@ from mindvis.errors import SourceError
 from preprocessing.facts import ExpectedFile
 from preprocessing.formats import Array, array_names, load_arrays
 from preprocessing.imagenet import CLASS_INDEX, class_names, picture_name, synset_of
-from preprocessing.orientation import Layout, orient, resize, to_uint8
+from preprocessing.orientation import Layout, orient, resize, shared_range, to_uint8
 from preprocessing.quality import response_quality
 from preprocessing.tables import voxel_places
 from preprocessing.trials import Test, count_repeats, stored_columns
@@ -79,11 +79,13 @@ def npz_stimuli(
     path = source / image_file(images)
     names = {split: read_labels(source / table) for split, table in LABELS.items()}
     blocks = []
+    arrays = load_arrays(path, [f"{split}_images" for split in names])
+    scale = shared_range(arrays)
     for split, known in names.items():
         key = f"{split}_images"
-        pictures = load_arrays(path, [key])[key]
+        pictures = arrays[key]
         layout: Layout = "chw" if pictures.ndim == 4 and pictures.shape[1] in {1, 3} else "hwc"
-        block = to_uint8(orient(pictures, layout, None, key), "auto", key)
+        block = to_uint8(orient(pictures, layout, None, key), scale, key)
         if len(block) != len(known):
             raise SourceError(
                 f"{path} has {len(block)} {key} and {LABELS[split]} {len(known)} rows", "one each"

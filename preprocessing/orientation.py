@@ -1,17 +1,43 @@
 """Pictures out of arrays of any axis order and range into uint8 (n, height, width, 3)."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import isqrt
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mindvis.console import say
 from mindvis.errors import SourceError
 from mindvis.pictures import square
+from mindvis.pixels import BYTES, OVERSHOOT, SIGNED, UNIT, WORDS, find_range, to_levels
 from preprocessing.formats import Array
 
-Layout = Literal["hwc", "chw", "hwcn", "flat-rows", "flat-columns"]
-Scale = Literal["auto", "0-1", "0-255"]
+Layout = Literal["auto", "hwc", "chw", "hwcn", "flat-rows", "flat-columns"]
+Scale = Literal["auto", "0-1", "signed", "0-255", "0-65535"]
+CHANNELS = frozenset({1, 3})
+_RANGES: dict[tuple[float, float], Scale] = {
+    UNIT: "0-1", SIGNED: "signed", BYTES: "0-255", WORDS: "0-65535",
+}  # fmt: skip
+_DECLARE = "give --image_scale 0-1, signed (-1 to 1), 0-255 or 0-65535"
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How pictures lie in their arrays.
+
+    Args:
+        layout: Order of the axes.
+        shape: Height, width and channels of flat pictures; None: square and grey.
+        scale: Range of the values.
+        size: Side in pixels to which they are resized; None keeps them.
+    """
+
+    layout: Layout = "auto"
+    shape: tuple[int, ...] | None = None
+    scale: Scale = "auto"
+    size: int | None = None
 
 
 def orient(
@@ -41,7 +67,7 @@ def orient(
         ordered = np.moveaxis(pictures, 1, -1) if layout == "chw" else pictures
     if ordered.ndim == 3:
         ordered = ordered[..., None]
-    if ordered.ndim != 4 or ordered.shape[-1] not in {1, 3}:
+    if ordered.ndim != 4 or ordered.shape[-1] not in CHANNELS:
         raise SourceError(
             f"{name} has the shape {pictures.shape}",
             f"1 or 3 channels in the layout {layout}",
@@ -72,24 +98,44 @@ def to_uint8(pictures: Array, scale: Scale, name: str = "the pictures") -> NDArr
 
     Args:
         pictures: Of any number type.
-        scale: Range of the values; "auto" takes integers and values above 1 as 0-255, else 0-1.
+        scale: Range of the values; "auto" finds it out, see `shared_range`.
         name: What the message calls them.
 
     Raises:
         SourceError: If values lie outside the range.
     """
-    low, high = float(pictures.min()), float(pictures.max())
-    unit = scale == "0-1" or (scale == "auto" and (pictures.dtype.kind == "b" or high <= 1.0))
-    if pictures.dtype == np.uint8 and scale == "auto":
-        unit = False
-    limit = 1.0 if unit else 255.0
-    if not (low >= 0.0 and high <= limit):
+    if scale == "auto":
+        scale = shared_range({name: pictures})
+    low, high = next(ends for ends, known in _RANGES.items() if known == scale)
+    slack = OVERSHOOT * (high - low)
+    least, most = float(pictures.min()), float(pictures.max())
+    if not (least >= low - slack and most <= high + slack):
         raise SourceError(
-            f"{name} has values from {low:g} to {high:g}",
-            f"0 to {limit:g}",
+            f"{name} has values from {least:g} to {most:g}",
+            f"{low:g} to {high:g}",
             "rescale the pictures, or choose another --image_scale",
         )
-    return np.rint(pictures.astype(np.float32) * (255.0 / limit)).astype(np.uint8)
+    return to_levels(pictures, low, high)
+
+
+def shared_range(arrays: Mapping[str, Array]) -> Scale:
+    """The range of the values of all pictures, which is said unless they are plain bytes.
+
+    Args:
+        arrays: By what a message calls them.
+
+    Raises:
+        SourceError: If none is certain, or arrays differ.
+    """
+    found = {key: find_range(array, repr(key), _DECLARE) for key, array in arrays.items()}
+    scales = {_RANGES[one.low, one.high] for one in found.values()}
+    if len(scales) > 1:
+        each = ", ".join(f"{key!r} {one.low:g} to {one.high:g}" for key, one in found.items())
+        raise SourceError(f"the pictures seem to have different ranges: {each}", "one", _DECLARE)
+    for key, one in found.items():
+        if arrays[key].dtype != np.uint8 or scales != {"0-255"}:
+            say(f"values of {key!r} are read as {one.low:g} to {one.high:g} ({one.why})")
+    return scales.pop()
 
 
 def resize(pictures: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:

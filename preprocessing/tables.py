@@ -1,7 +1,7 @@
 """Trials, pictures and the record of a subject out of somebody's arrays."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from warnings import warn
 
 import numpy as np
@@ -11,50 +11,10 @@ from numpy.typing import NDArray
 from mindvis.data.schema import StimulusData, SubjectData
 from mindvis.errors import SourceError
 from preprocessing.formats import Array, as_texts
-from preprocessing.orientation import Layout, Scale, orient, resize, to_uint8
+from preprocessing.orientation import ImageOptions, orient, resize, shared_range, to_uint8
 from preprocessing.quality import response_quality
+from preprocessing.sections import Section
 from preprocessing.trials import count_repeats, stored_columns, warn_of_leaks
-
-
-@dataclass(frozen=True)
-class Section:
-    """Keys of the arrays of one split, or of all.
-
-    Args:
-        split: "train", "test", or the key of the array that says it.
-        responses: Key of (trials, voxels).
-        images: Key of the pictures, one for each trial or for each value of `index`.
-        index: Key of the number of each trial's picture.
-        labels: Key of the class, one for each trial.
-    """
-
-    split: str
-    responses: str
-    images: str | None
-    index: str | None
-    labels: str | None
-
-    def named(self) -> list[str]:
-        """All keys that are given."""
-        keys = [self.responses, self.images, self.index, self.labels]
-        return [key for key in keys if key]
-
-
-@dataclass(frozen=True)
-class ImageOptions:
-    """How pictures lie in their arrays.
-
-    Args:
-        layout: Order of the axes.
-        shape: Height, width and channels of flat pictures; None: square and grey.
-        scale: Range of the values.
-        size: Side in pixels to which they are resized; None keeps them.
-    """
-
-    layout: Layout = "hwc"
-    shape: tuple[int, ...] | None = None
-    scale: Scale = "auto"
-    size: int | None = None
 
 
 def trial_table(
@@ -72,14 +32,16 @@ def trial_table(
     """
     pictures: dict[bytes, tuple[str, NDArray[np.uint8], str]] = {}
     tables = []
+    shown_keys = [section.images for section in sections if section.images]
+    if shown_keys and how.scale == "auto":
+        how = replace(how, scale=shared_range({key: arrays[key] for key in shown_keys}))
     for section in sections:
         count = len(arrays[section.responses])
         labels = _labels(section, arrays, names, count)
         stimuli = [""] * count
         if section.images:
             shown = _shown(section, arrays, how, count, first_index)
-            prefix = section.split if section.split in {"train", "test"} else "picture"
-            stimuli = _unite(shown, labels, prefix, pictures)
+            stimuli = _unite(shown, labels, section.split, pictures)
         splits = _splits(section, arrays, tests, count)
         tables.append(pd.DataFrame({"stimulus": stimuli, "condition": labels, "split": splits}))
     table = pd.concat(tables, ignore_index=True)
@@ -103,14 +65,14 @@ def _labels(
 def _splits(
     section: Section, arrays: Mapping[str, Array], tests: list[str], count: int
 ) -> list[str]:
-    if section.split not in arrays:
+    if not section.split_key:
         return [section.split] * count
-    texts = as_texts(arrays[section.split])
+    texts = as_texts(arrays[section.split_key])
     if len(texts) != count:
-        raise _unequal(section.split, len(texts), section.responses, count)
+        raise _unequal(section.split_key, len(texts), section.responses, count)
     if not set(texts) & set(tests):
         raise SourceError(
-            f"{section.split!r} holds {', '.join(sorted(set(texts))[:5])}",
+            f"{section.split_key!r} holds {', '.join(sorted(set(texts))[:5])}",
             f"{' or '.join(tests)} among them",
             "name the values of the test trials with --test_values",
         )
@@ -232,10 +194,6 @@ def stacked_responses(sections: list[Section], arrays: Mapping[str, Array]) -> N
 
 def _responses(key: str, arrays: Mapping[str, Array]) -> NDArray[np.float32]:
     values = arrays[key]
-    if values.ndim != 2 or values.dtype.kind not in "fiu":
-        raise SourceError(
-            f"{key!r} is {values.dtype} of shape {values.shape}", "numbers (trials, voxels)"
-        )
     broken = int((~np.isfinite(values)).any(axis=0).sum())
     if broken:
         raise SourceError(
@@ -243,7 +201,24 @@ def _responses(key: str, arrays: Mapping[str, Array]) -> NDArray[np.float32]:
             "finite responses",
             "leave these voxels out of the array",
         )
-    return values.astype(np.float32)
+    return _single(values, key)
+
+
+def _single(values: Array, key: str) -> NDArray[np.float32]:
+    """Finite values in single precision.
+
+    Raises:
+        SourceError: If some are too large for it.
+    """
+    with np.errstate(over="ignore"):
+        rows: NDArray[np.float32] = values.astype(np.float32)
+    if not np.isfinite(rows).all():
+        raise SourceError(
+            f"{key!r} has values up to {np.abs(values).max():g}",
+            f"values below {np.finfo(np.float32).max:.3g}, the largest in single precision",
+            "rescale the responses",
+        )
+    return rows
 
 
 def _roi(key: str, arrays: Mapping[str, Array], voxels: int) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import pytest
 import scipy.io
 
 from mindvis.data.store import VoxelStore
-from mindvis.errors import ConfigError, SourceError
+from mindvis.errors import ConfigError, MindVisError, SourceError
 from preprocessing.__main__ import main as command
 from preprocessing.arrays import prepare_arrays
 from preprocessing.formats import as_texts
@@ -180,9 +180,19 @@ def test_flat_pictures_are_square_by_default():
     ("values", "scale", "expected"),
     [
         (np.array([0.0, 0.5, 1.0]), "auto", [0, 128, 255]),
-        (np.array([0.0, 0.5, 200.4]), "auto", [0, 0, 200]),
+        (np.array([0.0, 90.5, 200.4]), "auto", [0, 90, 200]),
         (np.array([False, True, True]), "auto", [0, 255, 255]),
-        (np.array([0, 1, 1], np.uint8), "auto", [0, 1, 1]),
+        (np.array([0, 1, 1], np.uint8), "auto", [0, 255, 255]),
+        (np.array([0, 1, 40], np.uint8), "auto", [0, 1, 40]),
+        (np.array([0, 1, 200]), "auto", [0, 1, 200]),
+        (np.array([0.0, 0.5, 1.0001]), "auto", [0, 128, 255]),
+        (np.array([-0.02, 0.5, 1.0]), "auto", [0, 128, 255]),
+        (np.array([-1.0, 0.0, 1.0]), "auto", [0, 128, 255]),
+        (np.array([0.0, 0.0, 1.0]), "signed", [128, 128, 255]),
+        (np.array([0, 257, 65535], np.uint16), "auto", [0, 1, 255]),
+        (np.array([0, 20, 200], np.uint16), "auto", [0, 20, 200]),
+        (np.array([0, 257 * 3], np.uint16), "0-65535", [0, 3]),
+        (np.array([0.5, 1.0], np.float16), "auto", [128, 255]),
         (np.array([0, 1, 1], np.uint8), "0-1", [0, 255, 255]),
         (np.array([0.0, 0.4, 1.0]), "0-255", [0, 0, 1]),
     ],
@@ -204,6 +214,26 @@ def test_texts_of_numbers_bytes_and_matlab_cells():
     assert as_texts(cell) == ["cat", "dog"]
     assert as_texts(np.array([1.0, 2.5])) == ["1", "2.5"]
     assert as_texts(np.array([b"x", b"y"])) == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([0, 3, 9], np.uint8),  # codes
+        np.array([0.0, 0.5, 9.0]),
+        np.array([0.1, 0.5, 0.7, 200.0]),  # one value of 200 among fractions
+        np.array([-0.2, 0.5, 1.0]),
+        np.array([-3.0, 0.5, 3.0]),
+        np.array([0, 5, 300], np.uint16),  # 9 bits, or one outlier
+        np.array([*range(40), 60000], np.uint16),
+        np.array([-1, 0, 200]),
+        np.array([0.0, np.nan]),
+        np.array([0, 70000]),
+    ],
+)
+def test_ranges_that_are_not_certain(values):
+    with pytest.raises(MindVisError, match="give --image_scale 0-1, signed"):
+        to_uint8(values, "auto")
 
 
 def without(name):
@@ -230,17 +260,17 @@ def with_nan(array):
         (
             change("train_images", lambda a: a[:5]),
             {},
-            r"'train_images' has 5 entries; expected 6, one",
+            r"axes fits all of 'train_fmri' \(6, 11\), 'train_images' \(5, 5, 7, 3\).*'test_fmri'",
         ),
         (
             change("train_class", lambda a: a[:5]),
             {},
-            r"'train_class' has 5 entries; expected 6, one",
+            r"axes fits all of .*'train_class' \(5,\).*; give|give --response_layout",
         ),
         (
             change("test_fmri", lambda a: a[:, :9]),
             {},
-            r"voxels differ: {'train_fmri': 11, 'test_fmri': 9}; exp",
+            r"axes fits all of 'train_fmri' \(6, 11\),.* 'test_fmri' \(4, 9\)",
         ),
         (
             change("test_fmri", lambda a: a[0]),
@@ -249,9 +279,9 @@ def with_nan(array):
         ),
         (change("train_fmri", with_nan), {}, r"'train_fmri' has NaN or infinite values in 1 of 11"),
         (
-            change("test_images", lambda a: a - 1.0),
+            change("test_images", lambda a: a - 100.0),
             {},
-            r"'test_images' has values from -1 to .*rescale",
+            r"'test_images' is float64 with values from -100 to .*give --image_scale",
         ),
         (
             change("test_images", lambda a: a[..., :2]),
@@ -388,3 +418,65 @@ def test_digit69_by_options_alone(shared, tmp_path):
         last = stimuli.images(stimuli.index([subject.trials["stimulus"].iloc[-1]]))[0]
         np.testing.assert_array_equal(last[..., 1], raw["stimTest"][-1].reshape(28, 28).T)
         assert subject.trials["condition"].value_counts().to_dict() == {"six": 50, "nine": 50}
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.mat", "a73.mat"])
+@pytest.mark.parametrize("pictures", ["hwc", "chw", "hwcn"])
+def test_arrays_that_are_turned(tmp_path, capsys, name, pictures):
+    arrays = content()
+    turn = {"hwc": (0, 1, 2, 3), "chw": (0, 3, 1, 2), "hwcn": (1, 2, 3, 0)}[pictures]
+    truth = np.concatenate([arrays["train_images"], arrays["test_images"]])
+    rows = np.concatenate([arrays["train_fmri"], arrays["test_fmri"]])
+    for split in SHOWN:
+        arrays[f"{split}_fmri"] = arrays[f"{split}_fmri"].T
+        arrays[f"{split}_images"] = arrays[f"{split}_images"].transpose(turn)
+    with prepare(save(tmp_path / name, arrays), **KEYS) as store:
+        np.testing.assert_array_equal(store["sub-01"].responses(), rows.astype(np.float32))
+        stimuli = store.stimuli
+        shown = stimuli.images(stimuli.index(store["sub-01"].trials["stimulus"].tolist()))
+        np.testing.assert_array_equal(shown, truth)
+    assert "read as responses (voxels, trials), pictures (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_flat_pictures_in_columns(tmp_path, order):
+    arrays = content()
+    truth = np.concatenate([arrays["train_images"], arrays["test_images"]])
+    for split in SHOWN:
+        images = arrays[f"{split}_images"]
+        arrays[f"{split}_images"] = np.stack([p.ravel(order=order) for p in images], axis=1)
+    layout = {"C": "flat-rows", "F": "flat-columns"}[order]
+    path = save(tmp_path / "a.npz", arrays)
+    with pytest.raises(SourceError, match=r"one number a pixel; .*give --image_layout flat-rows"):
+        prepare(path, **KEYS)
+    options = {"image_layout": layout, "image_shape": [HEIGHT, WIDTH, 3]}
+    with prepare(path, **KEYS, **options) as store:
+        stimuli = store.stimuli
+        shown = stimuli.images(stimuli.index(store["sub-01"].trials["stimulus"].tolist()))
+        np.testing.assert_array_equal(shown, truth)
+
+
+def test_square_responses_have_two_readings(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(4, 4))
+    path = save(tmp_path / "a.npz", {"x": rows, "part": np.array([0, 0, 0, 1]), "V1": np.ones(4)})
+    keys = {"responses": "x", "split": "part", "test_values": ["1"]}
+    with pytest.raises(SourceError, match=r"'x' \(4, 4\), 'part' \(4,\) may be read as responses"):
+        prepare(path, **keys)
+    with prepare(path, **keys, response_layout="voxels-trials") as store:
+        np.testing.assert_array_equal(store["sub-01"].responses(), rows.T.astype(np.float32))
+
+
+def test_arrays_called_like_splits(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {"train": rng.normal(size=(6, 20)), "test": rng.normal(size=(3, 20))}
+    path = save(tmp_path / "a.npz", arrays)
+    with prepare(path, train_responses="train", test_responses="test") as store:
+        assert store["sub-01"].trials["split"].tolist() == ["train"] * 6 + ["test"] * 3
+
+
+def test_values_beyond_single_precision_are_refused(tmp_path):
+    rows = np.ones((6, 3))
+    rows[2, 1] = 1e39
+    path = save(tmp_path / "a.npz", {"x": rows})
+    with pytest.raises(SourceError, match=r"'x' has values up to 1e\+39; expected values below"):
+        prepare(path, train_responses="x", response_layout="trials-voxels")
