@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mindvis.errors import SourceError, one_of
 from preprocessing.damage import BROKEN
 from preprocessing.matlab import checked_names, is_version5
+from preprocessing.matlab73 import read_variable, variable_names
 
 Array = NDArray[Any]
 #: an archive may unpack to so many times its size, and so many bytes beside
@@ -77,7 +78,7 @@ def _version4_names(path: Path) -> list[str]:
 def _hdf5_names(file: h5py.File) -> list[str]:
     names: list[str] = []
     file.visititems(lambda name, item: names.append(name) if hasattr(item, "shape") else None)
-    return names
+    return variable_names(names)
 
 
 def _refuse_bomb(path: Path) -> None:
@@ -104,8 +105,11 @@ def _from_matlab(path: Path, keys: Sequence[str]) -> dict[str, Array]:
 
 
 def _from_hdf5(file: h5py.File, keys: Iterable[str], path: Path) -> dict[str, Array]:
-    found = _picked({name: _Lazy(file[name]) for name in _hdf5_names(file)}, keys, path)
-    return {key: array.T if path.suffix == ".mat" else array for key, array in found.items()}
+    if path.suffix != ".mat":
+        return _picked({name: _Lazy(file[name]) for name in _hdf5_names(file)}, keys, path)
+    keys = list(keys)
+    _refuse_unknown([*_hdf5_names(file), *variable_names(file)], keys, path)
+    return {key: read_variable(file, key, path) for key in keys}
 
 
 class _Lazy:
@@ -137,11 +141,20 @@ def as_texts(values: Array) -> list[str]:
     return [_text(value) for value in np.ravel(values)]
 
 
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise SourceError(f"the text {value!r} is not UTF-8", "text in UTF-8") from None
+
+
 def _text(value: Any) -> str:
     if isinstance(value, np.ndarray):  # a MATLAB cell
+        if value.size > 1:
+            raise SourceError(f"a cell holds {value.size} values", "one text or number")
         return _text(value.reshape(-1)[0]) if value.size else ""
     if isinstance(value, bytes):
-        return value.decode()
+        return _decoded(value)
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()

@@ -20,7 +20,10 @@ _MATRIX, _COMPRESSED = 14, 15
 _NUMBERS = frozenset({1, 2, 3, 4, 5, 6, 7, 9, 12, 13})
 _TEXTS = _NUMBERS | {16, 17, 18}
 _CELL, _CHAR, _NUMERIC, _OPAQUE = 1, 4, range(6, 16), 17
-_CLASSES = {2: "a struct", 3: "an object", 5: "a sparse matrix", 16: "a function"}
+_CLASSES = {
+    2: "a struct", 3: "an object", 5: "a sparse matrix", 16: "a function",
+    17: "an object such as string or table; save it as numbers, or as text with cellstr",
+}  # fmt: skip
 _BEGINNING = 4096  # bytes in which the name of a compressed variable is
 _UNPACKED, _SMALL = 20, 1 << 28  # a variable may unpack to so many times its size and so many bytes
 _NO_TEXT = 1 << 20  # letters of a text without bytes, which is all spaces
@@ -131,8 +134,8 @@ def _head(matrix: _Elements) -> tuple[int, bool, list[int], str]:
     """Class, whether it is complex, sizes and name; its values are next."""
     matrix.words()
     flags, _ = matrix.words()
-    if flags & 0xFF == _OPAQUE:
-        return _OPAQUE, False, [], ""
+    if flags & 0xFF == _OPAQUE:  # its name comes first, "MCOS" and its class follow
+        return _OPAQUE, False, [], matrix.bytes().decode("latin1")
     sizes = np.frombuffer(matrix.bytes(), f"{matrix.order}i4").tolist()
     return flags & 0xFF, bool(flags >> 11 & 1), sizes, matrix.bytes().decode("latin1")
 
