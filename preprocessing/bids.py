@@ -20,7 +20,7 @@ from preprocessing.layout import (
     no_scans,
     subject_names,
 )
-from preprocessing.pictures import gather_stimuli
+from preprocessing.pictures import gather_stimuli, picture_roots
 from preprocessing.plan import SignalOptions, plan_run
 from preprocessing.run_lines import refuse_shared_events, run_line
 from preprocessing.series import ENDINGS, Form
@@ -191,7 +191,7 @@ def prepare_bids(
         for run in plan.runs:
             say(run_line(run, plan, signal, events, glmsingle))
     everything = pd.concat([plan.trials for plan in plans])
-    roots = [root / stimulus_root, root]
+    roots = picture_roots(root, stimulus_root)
     stimuli, pictures = gather_stimuli(everything, roots, image_size, background=background)
     if check:
         return

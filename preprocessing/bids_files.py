@@ -12,7 +12,7 @@ from preprocessing.events import EventOptions, shown_files
 from preprocessing.facts import ExpectedFile
 from preprocessing.glmsingle import TYPES
 from preprocessing.layout import Scan, applies, inherited, parse_entities, visible
-from preprocessing.pictures import find_picture
+from preprocessing.pictures import find_picture, picture_roots
 from preprocessing.roi import filled_in, find_masks
 from preprocessing.series import ENDINGS, Form, right_hemisphere
 
@@ -142,7 +142,7 @@ def _events_without_images(
 
 def _pictures(source: BidsSource, scans: Mapping[str, Sequence[Scan]]) -> Iterator[ExpectedFile]:
     """The pictures that the event tables name."""
-    roots = [source.root / source.stimuli, source.root]
+    roots = picture_roots(source.root, source.stimuli)
     runs = [scan for runs in scans.values() for scan in runs if scan.kind == "task"]
     tables = [inherited(scan, source.folders, "_events.tsv")[:1] for scan in runs]
     for table in dict.fromkeys(path for found in tables for path in found):

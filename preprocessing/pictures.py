@@ -1,6 +1,7 @@
 """The pictures that event tables name: found, checked, and read a few at a time."""
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
@@ -35,9 +36,44 @@ def find_picture(name: str, roots: Sequence[Path]) -> Path | None:
     """The file of a picture; a name without suffix finds the image of that name.
 
     A name is found in either normal form: a Mac writes decomposed names, most tables composed ones.
+
+    Raises:
+        SourceError: If the file lies outside of the folders, or two files have the name.
     """
     forms = dict.fromkeys([name, normalize("NFC", name), normalize("NFD", name)])
-    return next((path for form in forms if (path := _find(form, roots))), None)
+    found = next((path for form in forms if (path := _find(form, roots))), None)
+    if found is not None:
+        refuse_outside(found, name, roots)
+    return found
+
+
+def refuse_outside(path: Path, name: str, roots: Sequence[Path]) -> None:
+    """Refuse a file that dots, an absolute name or a link lead to outside of all folders.
+
+    Links that stay within a data set, as those of git-annex do, are followed.
+
+    Raises:
+        SourceError: If it lies outside.
+    """
+    homes = [root.resolve() for root in roots]
+    if not any(path.resolve().is_relative_to(home) for home in homes):
+        raise SourceError(
+            f"the picture {name!r} is {path.resolve()}, outside of {roots[-1]}",
+            "pictures within the data set",
+            "copy it there, or name its folder where you give the command",
+        )
+
+
+def picture_roots(source: Path, folder: str) -> list[Path]:
+    """Where pictures of a BIDS data set are: the folder that the command names, and the data set.
+
+    Raises:
+        SourceError: If a link of the data set leads out of it.
+    """
+    roots = [source / folder, source]
+    if not os.path.normpath(folder).startswith((os.pardir, os.sep)):
+        refuse_outside(roots[0], folder, [source])
+    return roots
 
 
 def _find(name: str, roots: Sequence[Path]) -> Path | None:
@@ -51,6 +87,12 @@ def _find(name: str, roots: Sequence[Path]) -> Path | None:
             whole = root / clean
             near = sorted(whole.parent.glob(f"{glob.escape(whole.name)}.*"))
             images = [path for path in near if path.suffix.lower() in PICTURE_SUFFIXES]
+            if len(images) > 1:
+                raise SourceError(
+                    f"the picture {name!r} may be {images[0].name} or {images[1].name}",
+                    "one file of that name",
+                    "write the ending into the events",
+                )
             if images:
                 return images[0]
     return None

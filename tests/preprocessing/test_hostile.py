@@ -10,13 +10,14 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from mindvis.errors import SourceError
 from preprocessing.betas import Hdf5Rows, opened_hdf5, standardised
 from preprocessing.damage import readable
 from preprocessing.mindeye2 import read_behaviour
 from preprocessing.orientation import orient
-from preprocessing.pictures import PictureRows, find_picture
+from preprocessing.pictures import PictureRows, find_picture, picture_roots
 from preprocessing.reader import grid_of, stated_time, timing
 from preprocessing.tables import whole_numbers
 
@@ -172,3 +173,39 @@ def test_hdf5_that_claims_more_than_memory_holds(tmp_path):
 def test_a_session_of_test_trials_alone():
     with pytest.raises(SourceError, match="session 3 has 1 trials that are not for the test"):
         standardised(np.ones((4, 2), np.float32), np.arange(4) == 2, "session 3")
+
+
+@pytest.mark.parametrize("way", ["dots", "absolute", "link", "folder"])
+def test_pictures_outside_of_the_data_set_are_refused(tmp_path, way):
+    stimuli = tmp_path / "data" / "stimuli"
+    stimuli.mkdir(parents=True)
+    secret = tmp_path / "private" / "a.png"
+    secret.parent.mkdir()
+    Image.new("RGB", (4, 4)).save(secret)
+    if way == "link":
+        (stimuli / "a.png").symlink_to(secret)
+    if way == "folder":
+        stimuli.rmdir()
+        stimuli.symlink_to(secret.parent)
+    names = {"dots": "../../private/a.png", "absolute": str(secret)}
+    with pytest.raises(SourceError, match=r"outside of .*data; expected pictures within the data"):
+        find_picture(names.get(way, "a.png"), picture_roots(tmp_path / "data", "stimuli"))
+    elsewhere = picture_roots(tmp_path / "data", str(secret.parent))
+    assert find_picture("a.png", elsewhere) == secret
+
+
+def test_links_within_the_data_set_are_followed(tmp_path):
+    objects = tmp_path / ".git" / "annex" / "objects"
+    objects.mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(objects / "key.png")
+    (tmp_path / "stimuli").mkdir()
+    (tmp_path / "stimuli" / "a.png").symlink_to("../.git/annex/objects/key.png")
+    found = find_picture("a.png", picture_roots(tmp_path, "stimuli"))
+    assert found == tmp_path / "stimuli" / "a.png"
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    for suffix in ("png", "jpg"):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"a.{suffix}")
+    with pytest.raises(SourceError, match=r"'a' may be a.jpg or a.png; expected one file"):
+        find_picture("a", [tmp_path])
