@@ -30,10 +30,6 @@ class DataError(MindVisError):
     """Responses or pictures whose values or shapes cannot be used."""
 
 
-class PictureError(SourceError, DataError):
-    """A picture file that is damaged, or whose values have more than one reading."""
-
-
 class ConfigError(MindVisError):
     """An option whose value cannot work."""
 

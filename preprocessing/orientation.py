@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mindvis.console import say
+from mindvis.data.picture_files import square
+from mindvis.data.pixels import BYTES, OVERSHOOT, SIGNED, UNIT, WORDS, find_range, to_levels
 from mindvis.errors import SourceError
-from mindvis.pictures import square
-from mindvis.pixels import BYTES, OVERSHOOT, SIGNED, UNIT, WORDS, find_range, to_levels
 from preprocessing.formats import Array
 
 Layout = Literal["auto", "hwc", "chw", "hwcn", "flat-rows", "flat-columns"]

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindvis.data.picture_files import PictureReader, colour_of, picture_size, square
 from mindvis.data.schema import StimulusData
 from mindvis.errors import SourceError
-from mindvis.pictures import PictureReader, colour_of, picture_size, square
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 

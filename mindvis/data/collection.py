@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mindvis.data.images import list_pictures, read_arrays, stack_squares
+from mindvis.data.picture_files import Picture, PictureReader, picture_size
 from mindvis.data.sources import Indices
 from mindvis.data.store import StoredStimuli, VoxelStore
 from mindvis.errors import DataError
-from mindvis.pictures import Picture, PictureReader, picture_size
 
 Read = Callable[[Indices], Picture]
 

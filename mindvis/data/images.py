@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mindvis.data.picture_files import Picture, refuse_odd_name, resize, square
+from mindvis.data.pixels import find_range, to_levels
 from mindvis.errors import DataError
-from mindvis.pictures import Picture, refuse_odd_name, resize, square
-from mindvis.pixels import find_range, to_levels
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from mindvis.data.images import augment
+from mindvis.data.picture_files import Picture
 from mindvis.data.store import StoredSubject
 from mindvis.data.transforms import Float, VoxelTransform, group_means
 from mindvis.errors import ConfigError
-from mindvis.pictures import Picture
 from mindvis.seeding import numpy_generator
 
 CACHE_BYTES: Final = 2 * 1024**3

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mindvis.console import say
+from mindvis.data.picture_files import read_picture
 from mindvis.decoding.keys import normal
 from mindvis.decoding.predictions import INDEX, read_predictions
 from mindvis.decoding.results import FORMAT
@@ -20,7 +21,6 @@ from mindvis.metrics.columns import column
 from mindvis.metrics.comparison import align, holm, paired_difference
 from mindvis.metrics.comparison_report import Example, comparison_table, render_comparison
 from mindvis.metrics.summary import Settings, by_stimulus
-from mindvis.pictures import read_picture
 from mindvis.records import read_table
 from mindvis.seeding import numpy_generator
 

@@ -6,10 +6,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from mindvis.data.picture_files import refuse_odd_name
 from mindvis.decoding.keys import check_distinct, normal
 from mindvis.decoding.predictions import Predictions, SubjectPictures, read_flags
 from mindvis.errors import DataError, one_of
-from mindvis.pictures import refuse_odd_name
 from mindvis.records import read_table
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")

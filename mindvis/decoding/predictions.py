@@ -13,10 +13,10 @@ import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mindvis.data.picture_files import PictureReader
 from mindvis.decoding.controls import CROSSED
 from mindvis.decoding.listing import Item, first_stage_file, picture_file, truth_file
 from mindvis.errors import DataError
-from mindvis.pictures import PictureReader
 from mindvis.provenance import CONFIG
 
 Flags = NDArray[np.bool_]

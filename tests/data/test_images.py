@@ -12,8 +12,8 @@ from mindvis.data.images import (
     to_float,
     to_uint8,
 )
+from mindvis.data.picture_files import read_picture, resize, square
 from mindvis.errors import DataError
-from mindvis.pictures import read_picture, resize, square
 
 
 def test_all_levels_survive_the_way_to_float_and_back():

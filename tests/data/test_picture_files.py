@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from mindvis.errors import ConfigError, DataError, PictureError, SourceError
-from mindvis.pictures import PictureReader, colour_of, picture_size, read_picture
+from mindvis.data.picture_files import PictureReader, colour_of, picture_size, read_picture
+from mindvis.data.pixels import PictureError
+from mindvis.errors import ConfigError, DataError, SourceError
 
 RNG = np.random.default_rng(3)
 GREY = RNG.integers(0, 256, (5, 7)).astype(np.uint8)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mindvis.errors import PictureError
+from mindvis.errors import DataError, SourceError
 
 Array = NDArray[Any]
 #: part of a range by which values may lie outside of it: bicubic resizing overshoots
@@ -13,6 +13,10 @@ OVERSHOOT = 0.05
 #: largest level of a set of pictures that is no longer taken for darkness
 _DARK = 16
 _SHARE = 0.1
+
+
+class PictureError(SourceError, DataError):
+    """A picture that is damaged, or whose values have more than one reading."""
 
 
 class Range(NamedTuple):

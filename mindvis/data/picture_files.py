@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from mindvis.console import say
-from mindvis.errors import ConfigError, PictureError
-from mindvis.pixels import OVERSHOOT, find_range, on_background, to_levels
+from mindvis.data.pixels import OVERSHOOT, PictureError, find_range, on_background, to_levels
+from mindvis.errors import ConfigError
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
