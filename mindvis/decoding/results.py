@@ -1,6 +1,7 @@
 """What `mindvis evaluate` writes: the content of metrics.json, the table of single pictures."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from mindvis.decoding.scoring import Options, SubjectResult
 from mindvis.files import atomic_path
 from mindvis.metrics.checks import check_controls, failed
 from mindvis.metrics.features import Judge
-from mindvis.metrics.protocols import N_WAY, PROTOCOLS, Metric
+from mindvis.metrics.labels import label_sentence
+from mindvis.metrics.protocols import N_WAY, N_WAY_TRUE_LABEL, PROTOCOLS, Metric
 from mindvis.metrics.report import Gallery
 from mindvis.metrics.summary import (
     CEILINGS,
@@ -28,7 +30,9 @@ from mindvis.provenance import read_lineage, software_versions
 
 FORMAT = "mindvis-metrics"
 VERSION = 1
-APART = frozenset({"judge_right", "noise_ceiling", "truths"})  # notes that stand elsewhere
+APART = frozenset(
+    {"judge_right", "judge_labels", "judge_note", "noise_ceiling", "truths"}
+)  # notes that stand elsewhere
 NO_JUDGE = "no judge was given; name an image classifier with --judge"
 
 
@@ -51,6 +55,8 @@ def compose(
         leakage: Whether the model met what it is scored on.
     """
     scores = [result.scores for result in results]
+    judged = _judge_entry(results, options.judge)
+    metrics = [_with_reason(metric, results, options.judge) for metric in metrics]
     missing = "" if options.judge is not None else NO_JUDGE
     summary = summarise(scores, metrics, settings, missing=missing)
     subjects = {
@@ -82,7 +88,7 @@ def compose(
         "subjects": subjects,
         "across_subjects": across_subjects(subjects),
         "truths": {r.scores.subject: _truths(r) for r in results},
-        "judge": _judge_entry(results, options.judge),
+        "judge": judged,
         "protocols": PROTOCOLS,
         "control_definitions": CONTROLS,
         "ceiling_definitions": CEILINGS,
@@ -116,15 +122,29 @@ def _judge_entry(results: Sequence[SubjectResult], judge: Judge | None) -> dict[
     if judge is None:
         return None
     right: dict[str, bool] = {}
+    labels: dict[str, str] = {}
     for result in results:
         right |= result.notes["judge_right"]
+        labels |= result.notes["judge_labels"]
+    remarks = [result.notes["judge_note"] for result in results]
+    remarks = [label_sentence(list(labels.values()), judge.labels), *remarks]
     accuracy = float(np.mean(list(right.values()))) if right else None
     return {
         "name": judge.name,
         "classes": len(judge.labels),
         "weights_sha256": judge.digest,
         "accuracy_on_truth": {"value": accuracy, "n": len(right), "unit": "stimulus"},
+        "labels": {"known": len(right), "of": len(labels)},
+        "remarks": list(dict.fromkeys(remark for remark in remarks if remark)),
     }
+
+
+def _with_reason(metric: Metric, results: Sequence[SubjectResult], judge: Judge | None) -> Metric:
+    """A metric, with the reason where the judge knows no label of the stimuli."""
+    if metric.name != N_WAY_TRUE_LABEL or judge is None:
+        return metric
+    labels = [label for result in results for label in result.notes["judge_labels"].values()]
+    return replace(metric, reason=label_sentence(labels, judge.labels))
 
 
 def _truths(result: SubjectResult) -> dict[str, Any]:

@@ -152,13 +152,17 @@ def _truths(
     """True pictures with the classes that n-way accuracy asks for, and how well the judge knows."""
     if options.judge is None:
         return Truths(shown, originals=originals), {}
-    pseudo = options.judge.probabilities(originals, options.batch_size).argmax(-1)
+    answers = options.judge.logits(originals, options.batch_size)
+    options.judge.check_answers(originals, answers)
+    pseudo = answers.softmax(-1).argmax(-1)
     labels = options.judge.class_numbers(pictures.labels)
     known = labels >= 0
     right = (pseudo == labels)[known].tolist()
     names = np.array(pictures.stimuli)[known.numpy()].tolist()
     return Truths(shown, pseudo, labels if known.any() else None, originals), {
-        "judge_right": dict(zip(names, right, strict=True))
+        "judge_right": dict(zip(names, right, strict=True)),
+        "judge_labels": dict(zip(pictures.stimuli, pictures.labels, strict=True)),
+        "judge_note": options.judge.note([*originals]),
     }
 
 

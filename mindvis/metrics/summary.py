@@ -183,7 +183,8 @@ def _interval(values: Floats, settings: Settings, *parts: object) -> dict[str, A
     interval = bootstrap_interval(values, generator, settings.bootstrap)
     entry: dict[str, Any] = {"value": float(values.mean()), "ci95": interval, "n": len(values)}
     if interval is None:
-        entry["ci95_reason"] = f"{len(values)} stimuli; an interval needs at least {FEWEST}"
+        stimuli = "1 stimulus" if len(values) == 1 else f"{len(values)} stimuli"
+        entry["ci95_reason"] = f"{stimuli}; an interval needs at least {FEWEST}"
     elif too_skewed(values):
         entry["ci95_warning"] = NARROW.format(n=len(values))
     return entry
@@ -203,8 +204,7 @@ def _metric_entry(
         "weights": dict(metric.weights),
     }
     if not any(metric.name in scores.draws for scores, _ in chosen):
-        reason = metric.reason or (missing if metric.judged else "")
-        reason = reason or "not computed for these pictures"
+        reason = (missing if metric.judged else "") or metric.reason or _why_absent(chosen)
         return {"value": None, "ci95": None, "n": 0, "p": None, "reason": reason, **facts}
     names, values = _values(
         chosen, lambda s: s.draws[metric.name].mean(1) if metric.name in s.draws else None
@@ -215,6 +215,16 @@ def _metric_entry(
         only_one = "one stimulus has nothing to be exchanged with"
         entry["p_reason"] = only_one if len(names) < 2 else "only true pairs were compared"
     return {**entry, "p": p, **facts}
+
+
+def _why_absent(chosen: Chosen) -> str:
+    """Why a score that compares stimuli, or draws of one, was not computed."""
+    if all(len(scores.stimuli) < 2 for scores, _ in chosen):
+        return "there is one stimulus; this score compares two or more"
+    draws = [table.shape[1] for scores, _ in chosen for table in scores.draws.values()]
+    if max(draws, default=0) < 2:
+        return "there is one draw of each stimulus; this score compares two or more"
+    return "not computed for these pictures"
 
 
 def _p_value(

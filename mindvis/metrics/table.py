@@ -166,7 +166,12 @@ def _remarks(content: Mapping[str, Any]) -> list[str]:
         remarks.append(f"n-way accuracy is null: {reason}")
     elif judge["accuracy_on_truth"]["value"] is not None:
         share = number("n_way", judge["accuracy_on_truth"]["value"])
-        remarks.append(f"judge {judge['name']}: right about {share} of the true pictures")
+        known = str(judge["accuracy_on_truth"]["n"])
+        if "labels" in judge:
+            known += f" of {judge['labels']['of']}"
+        pictures = f"the {known} true pictures whose labels it knows"
+        remarks.append(f"judge {judge['name']}: right about {share} of {pictures}")
+    remarks += (judge or {}).get("remarks", [])
     if any("ci95_warning" in entry for entry in content["metrics"].values()):
         remarks.append(f"* {SKEWED_REMARK}")
     remarks += [f"no {name}: {reason}" for name, reason in content["controls_missing"].items()]

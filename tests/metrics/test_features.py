@@ -178,3 +178,79 @@ def test_the_judge_of_mind_vis_answers_like_any_other(monkeypatch, tmp_path, rng
         expected = original(pixels).double().softmax(-1)
     torch.testing.assert_close(judge.probabilities(pictures), expected)
     assert (judge.labels, judge.digest) == (("a", "b", "c", "d"), "ef" * 32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_judge_saved_in_half_precision_judges_in_float32(folder, tmp_path, pictures, dtype):
+    shutil.copytree(folder, tmp_path / "half")
+    weights = load_file(folder / "model.safetensors")
+    half = {k: w.to(dtype) if w.is_floating_point() else w for k, w in weights.items()}
+    save_file(half, tmp_path / "half" / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    (tmp_path / "half" / "config.json").write_text(json.dumps(config))
+    judge = Judge.load(tmp_path / "half")
+    assert {p.dtype for p in judge.model.parameters()} == {torch.float32}
+    expected = Judge.load(folder).probabilities(pictures)
+    torch.testing.assert_close(judge.probabilities(pictures), expected, rtol=0.1, atol=0.02)
+
+
+def changed(folder, path, factor):
+    """A copy of a judge whose classifier's weights are multiplied."""
+    shutil.copytree(folder, path)
+    weights = load_file(folder / "model.safetensors")
+    weights = {k: w * factor if k.startswith("classifier") else w for k, w in weights.items()}
+    save_file(weights, path / "model.safetensors", {"format": "pt"})
+    return Judge.load(path)
+
+
+def test_a_judge_that_answers_nan_is_refused(folder, tmp_path, pictures):
+    judge = changed(folder, tmp_path / "nan", float("nan"))
+    with pytest.raises(CheckpointError, match="the judge nan answers NaN or infinity about 7 of 7"):
+        judge.probabilities(pictures)
+
+
+def test_a_judge_that_answers_alike_is_refused(folder, tmp_path, pictures):
+    judge = changed(folder, tmp_path / "dead", 0.0)
+    with pytest.raises(CheckpointError, match="gives one answer to all 7 true pictures"):
+        judge.check_answers(list(pictures), judge.logits(pictures))
+    same = [pictures[0], pictures[0]]
+    judge.check_answers(same, judge.logits(same))  # equal pictures, equal answers
+    sound = Judge.load(folder)
+    sound.check_answers(list(pictures), sound.logits(pictures))
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json"])
+def test_code_of_a_judge_is_never_run(folder, tmp_path, name):
+    shutil.copytree(folder, tmp_path / "own")
+    content = json.loads((folder / name).read_text())
+    content["auto_map"] = {"AutoConfig": "evil.Evil"}
+    (tmp_path / "own" / name).write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=rf"asks in {name} to run code of its own \(auto_map"):
+        Judge.load(tmp_path / "own")
+
+
+def aspect(folder, path, **options):
+    """A copy of a judge whose processor keeps the aspect ratio."""
+    shutil.copytree(folder, path)
+    file = path / "preprocessor_config.json"
+    content = json.loads(file.read_text())
+    content |= {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 24}}
+    file.write_text(json.dumps({**content, **options}))
+    return Judge.load(path)
+
+
+def test_pictures_of_several_shapes_are_judged_one_by_one(folder, tmp_path, rng):
+    judge = aspect(folder, tmp_path / "ratio", do_center_crop=False)
+    mixed = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in ((24, 24), (24, 40))]
+    got = judge.probabilities(mixed)
+    torch.testing.assert_close(got[1:], judge.probabilities(mixed[1:]))
+    assert judge.note(mixed) == ""
+
+
+def test_what_a_crop_hides_is_said(folder, tmp_path, rng):
+    crop = {"height": 24, "width": 24}
+    judge = aspect(folder, tmp_path / "crop", do_center_crop=True, crop_size=crop)
+    uneven = [rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)]
+    assert "does not see the ends of 1 true picture that is not square" in judge.note(uneven)
+    assert judge.note([uneven[0][:, :24]]) == ""
