@@ -104,16 +104,19 @@ class PictureRows:
     Args:
         paths: One file a picture.
         size: Side in pixels to which the centre square is resized; None keeps them as they are.
-        background: Colour behind transparent pixels.
+        background: Colour behind transparent pixels, where the command has an option for it.
 
     Raises:
         SourceError: If a picture cannot be read, or they differ in size and `size` is None.
     """
 
-    def __init__(self, paths: Sequence[Path], size: int | None, background: str = "white") -> None:
+    def __init__(
+        self, paths: Sequence[Path], size: int | None, background: str | None = None
+    ) -> None:
         self.paths = list(paths)
         self.size = size
-        self.reader = PictureReader(colour_of(background), "--background")
+        option = "--background" if background else ""
+        self.reader = PictureReader(colour_of(background or "white"), option)
         sizes = {path: picture_size(path) for path in self.paths}
         first = self.paths[0]
         for path, pixels in sizes.items():
@@ -144,7 +147,7 @@ def gather_stimuli(
     roots: Sequence[Path],
     image_size: int | None,
     remedy: str = _FIND,
-    background: str = "white",
+    background: str | None = None,
 ) -> tuple[StimulusData | None, list[Path]]:
     """All pictures that trials name, in order of their ids, and their files.
 
@@ -153,7 +156,7 @@ def gather_stimuli(
         roots: Folders in which to look for the files, in order of preference.
         image_size: Side in pixels; None keeps the pictures' own.
         remedy: What to do where pictures are missing.
-        background: Colour behind transparent pixels.
+        background: Colour behind transparent pixels, where the command has an option for it.
 
     Raises:
         SourceError: If a picture is missing, or two files or two classes share an id.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from unicodedata import normalize
 from warnings import warn
 
 import numpy as np
@@ -15,6 +16,9 @@ from preprocessing.orientation import ImageOptions, orient, resize, shared_range
 from preprocessing.quality import response_quality
 from preprocessing.sections import Section
 from preprocessing.trials import count_repeats, stored_columns, warn_of_leaks
+
+#: labels that say that there is none: BIDS' missing value, and NaN among numbers
+NO_CLASS = frozenset({"", "n/a", "nan"})
 
 
 def trial_table(
@@ -59,7 +63,8 @@ def _labels(
     texts = as_texts(arrays[section.labels])
     if len(texts) != count:
         raise _unequal(section.labels, len(texts), section.responses, count)
-    return [names.get(text, text) for text in texts]
+    plain = [normalize("NFC", "" if text in NO_CLASS else text) for text in texts]
+    return [names.get(text, text) for text in plain]
 
 
 def _splits(
