@@ -176,18 +176,27 @@ def refuse_odd_name(path: Path) -> None:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A picture in memory, upright, with its format and the tags of a TIFF."""
+    """A picture in memory, upright, with its format and the tags of a TIFF.
+
+    Args:
+        image: The picture.
+        format: Pillow's name of it.
+        tags: Bits and scale of a TIFF.
+        halved: Whether Pillow kept the high byte alone of each 16-bit value.
+    """
 
     image: Image.Image
     format: str
     tags: dict[int, Any]
+    halved: bool
 
 
 def _load(path: Path) -> _Loaded:
     with _opened(path) as image:
         tags = {key: getattr(image, "tag_v2", {}).get(key) for key in (_BITS, _PHOTOMETRIC)}
+        halved = ";16" in str(getattr(image, "tile", "")) and not image.mode.startswith("I")
         image.load()
-        return _Loaded(ImageOps.exif_transpose(image), image.format or "", tags)
+        return _Loaded(ImageOps.exif_transpose(image), image.format or "", tags, halved)
 
 
 @contextmanager
@@ -253,6 +262,8 @@ def _deep(loaded: _Loaded, path: Path) -> Picture | None:
     image, inverted = loaded.image, loaded.tags.get(_PHOTOMETRIC) == 0
     if not image.mode.startswith(("I", "F")):
         _refuse_deep_key(image, path)
+        if loaded.halved and np.asarray(image.convert("RGB")).max() < 16:
+            raise PictureError(f"{path} has 16 bits and no value above 4095", remedy=_EIGHT)
         return None
     if "transparency" in image.info or (image.mode == "F" and inverted):
         raise PictureError(f"{path} has an inverted or partly transparent scale", remedy=_EIGHT)

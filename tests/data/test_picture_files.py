@@ -71,6 +71,8 @@ def test_deep_colours(tmp_path):
     np.testing.assert_array_equal(read_picture(png16(tmp_path / "b.png", rgba, 6)), RGB)
     grey = np.concatenate([THREE[..., :1].astype(np.uint16) * 257, opaque], axis=2)
     np.testing.assert_array_equal(read_picture(png16(tmp_path / "c.png", grey, 4)), THREE)
+    with pytest.raises(PictureError, match=r"d.png has 16 bits and no value above 4095; save it"):
+        read_picture(png16(tmp_path / "d.png", RGB.astype(np.uint16), 2))
 
 
 @pytest.mark.parametrize(
