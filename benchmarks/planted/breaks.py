@@ -178,6 +178,21 @@ BREAKS = [
         _has("names", "composed in the table, decomposed on disk", "both forms in the table"),
     ),
     Break(
+        "16-bit pictures are cut to white",
+        {"mindvis.data.picture_files._deep": lambda *_: None},
+        _has("pictures", "16-bit PNG", "16-bit TIFF", "float TIFF"),
+    ),
+    Break(
+        "the orientation of a picture is passed over",
+        {"PIL.ImageOps.exif_transpose": lambda image: image},
+        _has("pictures", "turned JPEG"),
+    ),
+    Break(
+        "transparent pictures are black",
+        {"mindvis.data.picture_files.on_background": lambda rgba, _: rgba[..., :3]},
+        _has("pictures", "transparent PNG", "transparent palette PNG"),
+    ),
+    Break(
         "scaling of images is passed over",
         {"nibabel.arrayproxy.apply_read_scaling": _unscaled},
         _has("image", "scaled int16", "scaled uint8"),

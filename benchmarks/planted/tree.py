@@ -184,7 +184,7 @@ def _write_mask_of(
     if recipe.is_("mask", "none", "named"):
         return
     derived = root / "derivatives" / "fmriprep" if images == root else images
-    without = ("echo", "part", "desc") if images != root else ("echo", "part", "acq", "rec", "dir")
+    without = ("echo", "part", "desc") if images != root else ("echo", "part", "rec")
     name = f"{stem(entities, *without)}_desc-brain_mask.nii.gz"
     if recipe.is_("mask", "of another grid"):
         mask = np.pad(mask, 1)

@@ -79,7 +79,10 @@ def draw_trials(
         duration = _duration(recipe, n, rng)
         onset = round(int(10 * time) / 10 + int(rng.integers(0, 9)) / 10 + 0.003 + place / 100, 3)
         picture = pictures[int(rng.integers(len(pictures)))]
-        if recipe.is_("names", "two suffixes of one name") and place == 0 and n < 2:
+        pair = recipe.is_("names", "two suffixes of one name") or recipe.is_(
+            "picture size", "several"
+        )
+        if pair and place == 0 and n < 2:
             picture = pictures[n]
         split = ("train", "test")[int(picture.key[-1]) % 2]
         silent = recipe.is_("split", "column with n/a") and n % 2 == 0

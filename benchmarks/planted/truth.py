@@ -45,7 +45,7 @@ def window_mean(series: Floats, times: Floats, onset: float, duration: float) ->
     """Mean of the volumes from 4 s after onset to 9 s after it, or to the end of a longer event."""
     end = max(LAG_END, duration)
     inside = (times - onset >= LAG_START) & (times - onset < end)
-    return series[inside].mean(axis=0)
+    return series[inside].mean(axis=0) if inside.any() else np.full(series.shape[1], np.nan)
 
 
 def rest_means(series: Floats, tr: float, seconds: float = 8.0) -> Floats:
