@@ -173,6 +173,13 @@ def test_colour_profiles(tmp_path):
     same = saved(tmp_path / "a.png", RGB, icc_profile=srgb)
     np.testing.assert_array_equal(read_picture(same), RGB)
     said = []
+    wide = "sRGB".encode("utf-16-be"), "wRGB".encode("utf-16-be")
+    exchanged = srgb.replace(b"rXYZ", b"????", 1).replace(b"bXYZ", b"rXYZ", 1)
+    other = exchanged.replace(b"????", b"bXYZ", 1).replace(*wide)  # its red is sRGB's blue
+    turned = saved(tmp_path / "c.png", RGB, icc_profile=other)
+    seen = PictureReader(tell=said.append).read(turned)
+    assert np.abs(seen.astype(int) - RGB[..., ::-1]).max() < 4
+    assert said.pop().startswith("c.png has the colour profile 'wRGB built-in': converted to sRGB")
     broken = saved(tmp_path / "b.png", RGB, icc_profile=b"no profile")
     np.testing.assert_array_equal(PictureReader(tell=said.append).read(broken), RGB)
     assert said == [
