@@ -11,6 +11,7 @@ import numpy as np
 from mindvis.data.items import Repeats, Rows, pair_items, repeat_items
 from mindvis.data.moments import Moments
 from mindvis.data.ordering import Order, order_voxels
+from mindvis.data.places import VoxelPlaces, check_places
 from mindvis.data.sources import CACHE_BYTES, Responses, ResponseSource
 from mindvis.data.splits import (
     Split,
@@ -228,6 +229,7 @@ class Recipe:
             length=length,
             subject=recording.name,
             raw_test=self.statistics == "train_only",
+            places=VoxelPlaces.of(recording.stored, self.roi),
         )
 
 
@@ -254,8 +256,14 @@ def fit_preprocessing(
 
     Returns:
         The saved subjects and the new ones.
+
+    Raises:
+        CheckpointError: A subject that the model knows has other voxels here.
     """
     known = dict(saved.subjects) if saved else {}
+    for recording in recordings:
+        if recording.name in known:
+            check_places(known[recording.name].places, recording.stored)
     length = saved.length if saved else recipe.length
     pairs = zip(recordings, rows, strict=True)
     new = {

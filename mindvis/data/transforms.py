@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mindvis.data.moments import Moments
+from mindvis.data.places import VoxelPlaces
 from mindvis.errors import DataError, one_of
 from mindvis.files import write_json
 
@@ -37,6 +38,7 @@ class VoxelTransform:
         num_stored: Voxels of the store, which the input must have.
         subject: For messages.
         raw_test: Whether test responses are left as they are stored; see `Preprocessing.of`.
+        places: Where the stored voxels lie; None where that was not recorded.
     """
 
     columns: npt.NDArray[np.intp]
@@ -47,6 +49,7 @@ class VoxelTransform:
     num_stored: int
     subject: str = "of this model"
     raw_test: bool = False
+    places: VoxelPlaces | None = None
 
     def __post_init__(self) -> None:
         if self.length < len(self.columns):
@@ -118,16 +121,19 @@ class VoxelTransform:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; float32 survives the way there and back."""
         arrays = {name: getattr(self, name).tolist() for name in ("columns", "mean", "std")}
-        return {**arrays, **{name: getattr(self, name) for name in _PLAIN}}
+        plain = {**arrays, **{name: getattr(self, name) for name in _PLAIN}}
+        return plain if self.places is None else {**plain, "places": self.places.to_dict()}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "VoxelTransform":
         """The inverse of `to_dict`."""
+        places = content.get("places")  # younger than the format, as is raw_test
         return cls(
+            places=None if places is None else VoxelPlaces.from_dict(places),
             columns=np.array(content["columns"], dtype=np.intp),
             mean=np.array(content["mean"], dtype=np.float32),
             std=np.array(content["std"], dtype=np.float32),
-            raw_test=content.get("raw_test", False),  # younger than the format
+            raw_test=content.get("raw_test", False),
             **{name: content[name] for name in _PLAIN if name != "raw_test"},
         )
 
@@ -171,6 +177,7 @@ def fit_transform(
     length: int | None = None,
     subject: str = "of this model",
     raw_test: bool = False,
+    places: VoxelPlaces | None = None,
 ) -> VoxelTransform:
     """A transform from the moments of the training rows.
 
@@ -183,6 +190,7 @@ def fit_transform(
         length: Of the result; None for the shortest that holds whole patches.
         subject: For messages.
         raw_test: See `VoxelTransform`.
+        places: See `VoxelTransform`.
 
     Returns:
         The transform. With "legacy" padding, "global" counts repeated voxels twice, as MinD-Vis
@@ -210,6 +218,7 @@ def fit_transform(
         num_stored=len(moments.mean),
         subject=subject,
         raw_test=raw_test,
+        places=places,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mindvis.data.places import difference
 from mindvis.data.reader import StoredSubject, VoxelStore
 from mindvis.data.transforms import Preprocessing, average_repeats
 from mindvis.decoding.listing import task_trials
@@ -107,7 +108,7 @@ def voxel_columns(stored: StoredSubject, model: str | os.PathLike[str] | None) -
         transform = Preprocessing.load(model)[stored.name]
     except DataError:
         return everything
-    fits = transform.num_stored == stored.num_voxels
+    fits = transform.num_stored == stored.num_voxels and not difference(transform.places, stored)
     return np.unique(transform.columns) if fits else everything
 
 

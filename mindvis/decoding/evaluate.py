@@ -119,7 +119,7 @@ def evaluate(
         lineage = find_lineage(predictions.directory, options.model)
         shown = {subject.subject: subject.stimuli for subject in predictions.subjects}
         with _decoded_store(predictions, opened) as decoded:
-            leakage = check_leakage(lineage, decoded, shown)
+            leakage = check_leakage(lineage, decoded, shown, options.split, options.model)
     settings = Settings(bootstrap, permutations, seed)
     digest = None if loaded is None else loaded.digest
     fewest = min(len(subject.stimuli) for subject in predictions.subjects)

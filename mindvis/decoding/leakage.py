@@ -10,12 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mindvis.data.places import difference, unknown
 from mindvis.data.splits import fingerprint
 from mindvis.data.store import StoredSubject, VoxelStore
+from mindvis.data.transforms import Preprocessing
 from mindvis.decoding.listing import task_trials
+from mindvis.errors import MindVisError
 from mindvis.provenance import UNKNOWN_LINEAGE, read_lineage, read_manifest
 
 Lineage = Mapping[str, Any]
+BASELINES = (
+    "the model may have learned them, while ridge, nearest-train-brain and nearest-train-picture "
+    "leave them out of their training and mean-brain keeps them"
+)
 SPLITS = {"test": "test stimuli", "not_test": "stimuli outside its test split"}
 
 
@@ -49,7 +56,11 @@ def find_lineage(decoded: Path, model: str | None) -> dict[str, Any]:
 
 
 def check_leakage(
-    lineage: Lineage, store: VoxelStore | None, decoded: Mapping[str, Sequence[str]]
+    lineage: Lineage,
+    store: VoxelStore | None,
+    decoded: Mapping[str, Sequence[str]],
+    split: str = "test",
+    model: str | None = None,
 ) -> Leakage:
     """Compare what a model recorded with the store and with what was decoded.
 
@@ -57,6 +68,8 @@ def check_leakage(
         lineage: Of the model, as `read_lineage` gives it.
         store: Where the responses came from; None where it is gone.
         decoded: The stimuli that were decoded, by subject.
+        split: Trials that were decoded.
+        model: Folder of the model, whose voxels are compared with the store's if it is there.
     """
     stages = list(chain(lineage))
     problems = [
@@ -78,6 +91,10 @@ def check_leakage(
         trained = {subject, *(name for stage in recorded for name in stage["splits"])}
         for name in sorted(trained & set(store.subjects)):
             problems += trained_stimuli(store[name], subject, stimuli)
+        reservations += left_out(store[subject], stimuli, split)
+        known, unsure = compared_voxels(model, store[subject])
+        problems += known
+        reservations += unsure
         for stage in recorded:
             problems += disagreements(stage, store[subject], "test")
             reservations += disagreements(stage, store[subject], "not_test")
@@ -99,19 +116,63 @@ def selected_on(stages: Iterable[Lineage]) -> str | None:
 
 
 def trained_stimuli(trained: StoredSubject, subject: str, decoded: Sequence[str]) -> list[str]:
-    """A sentence where stimuli decoded of a subject are outside the test split of one trained on.
+    """Sentences where stimuli decoded of a subject are outside the test split of one trained on.
 
     A picture that one subject saw in training is known to a model of several subjects.
     """
     trials = task_trials(trained)
     known = set(trials.loc[trials["split"] != "test", "stimulus"])
     both = sorted(known & set(decoded))
-    if not both:
+    test = set(trials.loc[trials["split"] == "test", "stimulus"])
+    shared, outside = [n for n in both if n in test], [n for n in both if n not in test]
+    of, where = len(set(decoded)), f"{trained.name} in {trained.store.path}"
+    found = []
+    if outside:
+        found.append(
+            f"{len(outside)} of {of} stimuli decoded of {subject} {_are(outside)} outside the test "
+            f"split of {where}, {outside[0]!r} the first; {BASELINES}"
+        )
+    if shared:
+        found.append(
+            f"{len(shared)} of {of} stimuli decoded of {subject} {_are(shared)} in the test split "
+            f"and in training too, of {where}, {shared[0]!r} the first; {BASELINES}"
+        )
+    return found
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def left_out(stored: StoredSubject, decoded: Sequence[str], split: str) -> list[str]:
+    """A sentence where only some stimuli of the split were scored."""
+    trials = task_trials(stored)
+    every = set(trials.loc[trials["split"] == split, "stimulus"])
+    missing = sorted(every - set(decoded))
+    if not missing:
         return []
     return [
-        f"{len(both)} of {len(set(decoded))} stimuli decoded of {subject} are outside the test "
-        f"split of {trained.name} in {trained.store.path}, {both[0]!r} the first"
+        f"{len(missing)} of {len(every)} {split} stimuli of {stored.name} in {stored.store.path} "
+        f"were not scored, {missing[0]!r} the first"
     ]
+
+
+def compared_voxels(model: str | None, stored: StoredSubject) -> tuple[list[str], list[str]]:
+    """A problem where the model's voxels are others, a reservation where that is not known.
+
+    Args:
+        model: Folder of the model; nothing is said where it is gone, as `decode` compared them.
+        stored: The subject that was decoded.
+    """
+    if model is None or not Path(model).exists():
+        return [], []
+    try:
+        places = Preprocessing.load(model)[stored.name].places
+    except MindVisError:
+        return [], []
+    found, unsure = difference(places, stored), unknown(places, stored)
+    where = f"the voxels of {stored.name} in {stored.store.path} are not those of the model"
+    return [f"{where}: {found}"] * bool(found), [unsure] * bool(unsure)
 
 
 def disagreements(stage: Lineage, subject: StoredSubject, split: str) -> list[str]:

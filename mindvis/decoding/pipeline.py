@@ -11,6 +11,8 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 from safetensors import SafetensorError
 
+from mindvis.data.places import check_places
+from mindvis.data.store import StoredSubject
 from mindvis.data.transforms import FILE_NAME, Preprocessing
 from mindvis.decoding.inputs import (
     OutputType,
@@ -191,6 +193,22 @@ class MindVisPipeline(DiffusionPipeline):  # type: ignore[misc, unused-ignore]
         images = self.to_images(latents, output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def check_voxels(self, stored: StoredSubject) -> None:
+        """Refuse a stored subject whose voxels are not those that this model was fitted to.
+
+        The pipeline's call is given numbers without places; call this before it with the subject
+        that they come from. Places that model or store do not know are passed over.
+
+        Args:
+            stored: A subject of a store, such as `VoxelStore(path)["sub-01"]`.
+
+        Raises:
+            DataError: The model does not know the subject.
+            CheckpointError: The voxels are others, or in another order.
+        """
+        if self.preprocessing is not None:
+            check_places(self.preprocessing[stored.name].places, stored)
 
     def to_images(self, latents: torch.Tensor, output_type: OutputType = "pil") -> Any:
         """Decode scaled latents (n, C, h, w) to pictures of the chosen type."""

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from mindvis.data.places import check_places
 from mindvis.data.store import StoredSubject, VoxelStore
 from mindvis.data.transforms import Preprocessing
 from mindvis.decoding.controls import control_items
@@ -63,7 +64,7 @@ def choose_subjects(
 
     Raises:
         ConfigError: A subject that was asked for is not in the store or not in the model.
-        CheckpointError: None is in both, or one has another number of voxels in the store.
+        CheckpointError: None is in both, or one has other voxels in the store.
     """
     chosen = list(subjects or [name for name in store.subjects if name in preprocessing.subjects])
     for where, known in {"store": store.subjects, "model": preprocessing.subjects}.items():
@@ -92,6 +93,7 @@ def _check_voxels(subject: StoredSubject, preprocessing: Preprocessing) -> None:
             "the store that the model was trained on",
             "decode that store, or train on this one",
         )
+    check_places(preprocessing[subject.name].places, subject)
 
 
 def plan_pictures(items: Sequence[Item], draws: int, seed: int) -> list[Picture]:

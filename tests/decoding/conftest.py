@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mindvis.data.places import VoxelPlaces
 from mindvis.data.store import VoxelStore
 from mindvis.data.transforms import Moments, Preprocessing, fit_transform
 from mindvis.decoding.pipeline import MindVisPipeline
@@ -28,6 +29,7 @@ def fit_preprocessing(store_path: Path) -> Preprocessing:
                 patch_size=PATCH,
                 length=LENGTH,
                 subject=subject.name,
+                places=VoxelPlaces.of(subject),
             )
             for subject in store
         }

@@ -2,12 +2,14 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -268,8 +270,10 @@ def test_other_options_are_not_mixed_in(decoded, model, store, change, words):
     assert contents(decoded) == before
 
 
-def test_other_files_are_not_mixed_in(decoded, model, tmp_path):
-    make_store(tmp_path / "other.h5", seed=5)
+def test_other_files_are_not_mixed_in(decoded, model, store, tmp_path):
+    shutil.copy(store, tmp_path / "other.h5")
+    with h5py.File(tmp_path / "other.h5", "r+") as file:
+        file["subjects/sub-01/responses"][0] += 1
     with pytest.raises(ConfigError, match=r"another content of .*other.h5.*manifest.json"):
         decode(str(model), str(tmp_path / "other.h5"), str(decoded), **OPTIONS)
 

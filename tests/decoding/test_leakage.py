@@ -72,7 +72,10 @@ def test_splits_that_disagree_are_named_with_subject_and_both_digests(store, oth
     found = checked(other, lineage(PairData(str(store))), {"sub-01": ["test-001"]})
     assert found.problems == ()
     found = checked(other, lineage(PairData(str(store))), {"sub-02": ["test-001"]})
-    assert len(found.problems) == len(found.reservations) == 1  # what is test, and what is not
+    assert len(found.problems) == 1  # what is test
+    assert len(found.reservations) == 2  # what is not, and what was not scored
+    assert found.reservations[0].startswith("12 of 13 test stimuli of sub-02 in ")
+    assert "were not scored" in found.reservations[0]
     assert "stage diffusion recorded 12 test stimuli of sub-02 (sha256 " in found.problems[0]
     assert "has 13 (" in found.problems[0]
     assert line(found).startswith("DO NOT REPORT: stage diffusion recorded 12 test")
@@ -103,9 +106,7 @@ def test_stimuli_that_were_trained_on_are_told(store, other):
     recorded = lineage(PairData(str(other)))
     moved = train[0] if train[0] in _train(other, "sub-01") else None
     found = checked(other, recorded, {"sub-02": [moved]})
-    assert any(
-        "decoded of sub-02 are outside the test split of sub-01" in p for p in found.problems
-    )
+    assert any("decoded of sub-02 is outside the test split of sub-01" in p for p in found.problems)
     alone = lineage(PairData(str(other), subjects=["sub-02"]))
     assert checked(other, alone, {"sub-02": [moved]}).problems == ()
 
