@@ -202,7 +202,7 @@ def test_an_unfinished_folder_is_refused(copy):
 def test_a_damaged_picture_is_refused_by_name(copy):
     file = copy / "images" / "sub-02" / "test-001_draw0.png"
     file.write_bytes(file.read_bytes()[:60])
-    with pytest.raises(DataError, match=r"test-001_draw0.png is no readable picture"):
+    with pytest.raises(DataError, match=r"test-001_draw0.png is not a readable picture"):
         evaluate(str(copy))
 
 
