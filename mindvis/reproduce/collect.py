@@ -13,6 +13,7 @@ from mindvis.files import write_json, write_text
 from mindvis.metrics.table import grid, interval, number, p_value
 from mindvis.metrics.verdict import first_line
 from mindvis.reproduce.definition import Benchmark, Run
+from mindvis.reproduce.ledger import Ledger
 
 RESULTS = "results.json"
 TABLE = "results.md"
@@ -33,14 +34,16 @@ def collect_runs(benchmark: Benchmark, runs: Sequence[Run], root: Path) -> dict[
         MindVisError: Runs are missing; what is there was written first.
         DataError: Runs were evaluated by different protocols.
     """
+    ledger = Ledger(root)
+    lacks = {_name(run): lacking(run, ledger) for run in runs}
     found = {
         _name(run): compare.read_run(run.results.parent, _name(run))
         for run in runs
-        if run.results.is_file()
+        if not lacks[_name(run)]
     }
     for other in list(found.values())[1:]:
         compare.check_protocols(next(iter(found.values())), other)
-    missing = {_name(run): lacking(run) for run in runs if not run.results.is_file()}
+    missing = {name: reason for name, reason in lacks.items() if reason}
     content = _content(benchmark, runs, found, missing)
     write_json(root / RESULTS, content)
     if found:
@@ -65,10 +68,18 @@ def _fenced(text: str) -> str:
     return f"```\n{text}\n```"
 
 
-def lacking(run: Run) -> str:
-    """The first step of a run whose output is not there."""
-    task = next(task for task in run.tasks if not task.done)
-    return f"{task.step} has not made {task.makes}"
+def lacking(run: Run, ledger: Ledger) -> str:
+    """The first step of a run whose output is not there, or older than one that it follows.
+
+    Empty where the results are there and every output was made from those that precede it now.
+    """
+    if not run.results.is_file():
+        task = next(task for task in run.tasks if not task.done)
+        return f"{task.step} has not made {task.makes}"
+    for place, task in enumerate(run.tasks):
+        if task.done and not ledger.current(run.tasks, place):
+            return f"{task.step} was done before a step that it follows was done anew"
+    return ""
 
 
 def _content(

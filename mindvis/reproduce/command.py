@@ -24,6 +24,7 @@ from mindvis.reproduce.definition import (
     resolve_inputs,
     shared_tasks,
 )
+from mindvis.reproduce.ledger import Ledger
 from mindvis.reproduce.slurm import submit_runs
 
 RECORD = "benchmark.yaml"
@@ -76,8 +77,9 @@ def reproduce(
         options = submitted_options(name, root, values, benchmark)
         submit_runs(root, options, len(runs), bool(shared_tasks(runs)), dry_run)
         return
+    ledger = Ledger(root)
     for tasks in select(runs, shared, element):
-        run_tasks(tasks, dry_run)
+        run_tasks(tasks, ledger, dry_run)
     if not (shared or dry_run or element is not None):
         collect_runs(benchmark, runs, root)
 
@@ -122,24 +124,26 @@ def select(runs: Sequence[Run], shared: bool, element: int | None) -> list[Seque
     return [runs[element].tasks]
 
 
-def run_tasks(tasks: Iterable[Task], dry_run: bool = False) -> None:
-    """Do what is not done, and whatever follows it: its input may have changed.
+def run_tasks(tasks: Sequence[Task], ledger: Ledger, dry_run: bool = False) -> None:
+    """Do what is not done, and whatever follows an output that was made anew, in any run.
 
     Raises:
         MindVisError: A step refused its input, or did not make what it should.
     """
-    anew = False
-    for task in tasks:
-        if task.done and not anew:
+    for number, task in enumerate(tasks):
+        if ledger.current(tasks, number):
             continue
         say(f"$ mindvis {shlex.join(task.words)}")
         if dry_run:
+            ledger.pretend(task)
             continue
-        began, anew = time.perf_counter(), True
+        began = time.perf_counter()
+        ledger.set_aside(tasks, number)
         if main(task.words) != 0:
             raise MindVisError(f"step {task.step} failed", remedy="the line above says why")
         if not task.done:
             raise MindVisError(f"step {task.step} has not made {task.makes}")
+        ledger.remember(tasks, number)
         say(f"({time.perf_counter() - began:.0f} s)")
 
 

@@ -15,7 +15,9 @@ from mindvis.cli import COMMANDS, main
 from mindvis.errors import ConfigError, MindVisError
 from mindvis.files import config_folder
 from mindvis.reproduce import command, slurm
+from mindvis.reproduce.collect import lacking
 from mindvis.reproduce.definition import expand, load_benchmark, resolve_inputs, shared_tasks
+from mindvis.reproduce.ledger import Ledger
 from tests.test_cli import parse
 
 SHIPPED = sorted(path.stem for path in (config_folder() / "benchmarks").glob("*.yaml"))
@@ -399,3 +401,50 @@ def test_a_tiny_benchmark_runs_to_its_table_and_says_what_is_missing(tiny, store
     capsys.readouterr()
     assert main([*words, "--collect"]) == 2
     assert "ssim of sub-01/seed0 and sub-02/seed0 differ in protocol" in capsys.readouterr().err
+
+
+# -- what was made anew -------------------------------------------------------------------------
+
+
+def test_what_follows_a_shared_step_is_made_anew(tiny, tmp_path, pretended, monkeypatch):
+    monkeypatch.setattr(command, "collect_runs", lambda *a: None)
+    words = ["reproduce", tiny, "--output", str(tmp_path / "out"), "--inputs.store", "s.h5"]
+    assert main(words) == 0
+    first = [" ".join(run) for run in pretended]
+    pretended.clear()
+    assert main(words) == 0
+    assert pretended == []  # nothing to do
+    (tmp_path / "out" / "shared" / "pretrain" / "complete.json").unlink()
+    assert main([*words, "--seeds", "[0]", "--subjects", "[sub-01]"]) == 0
+    assert [run[0] for run in pretended] == ["fit", "fit", "fit", "decode", "evaluate"]
+    assert main(words) == 0  # the other runs follow, the first is not done twice
+    assert sorted(" ".join(run) for run in pretended) == sorted(first)
+
+
+def test_results_of_an_older_making_are_not_collected(tiny, tmp_path, pretended, monkeypatch):
+    monkeypatch.setattr(command, "collect_runs", lambda *a: None)
+    output = tmp_path / "out"
+    words = ["reproduce", tiny, "--output", str(output), "--inputs.store", "s.h5"]
+    assert main(words) == 0
+    benchmark = load_benchmark(tiny)
+    runs = expand(benchmark, output, resolve_inputs(benchmark, {"store": "s.h5"}))
+    ledger = Ledger(output)
+    assert [lacking(run, ledger) for run in runs] == [""] * 4
+    ledger.remember(runs[0].tasks, 2)  # the finetuning of one run was made anew
+    assert [lacking(run, ledger) for run in runs] == [
+        "decode was done before a step that it follows was done anew",
+        *[""] * 3,
+    ]
+    ledger.remember(runs[0].tasks, 0)  # a step that all share
+    assert all("was done anew" in lacking(run, ledger) for run in runs)
+
+
+def test_outputs_from_before_records_are_current(tiny, tmp_path, pretended, monkeypatch):
+    monkeypatch.setattr(command, "collect_runs", lambda *a: None)
+    words = ["reproduce", tiny, "--output", str(tmp_path / "out"), "--inputs.store", "s.h5"]
+    assert main(words) == 0
+    for file in (tmp_path / "out" / "steps").iterdir():
+        file.unlink()
+    pretended.clear()
+    assert main(words) == 0
+    assert pretended == []
