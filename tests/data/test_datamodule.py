@@ -268,7 +268,7 @@ def test_another_voxel_count_than_the_pretrained_one(store, tmp_path):
     ResponseData(str(store)).preprocessing.save(tmp_path)
     make_store(tmp_path / "other.h5", voxels=(64, 93))
     data = PairData(str(tmp_path / "other.h5"), preprocessing=str(tmp_path))
-    with pytest.raises(DataError, match="for subject sub-01; expected 70 voxels"):
+    with pytest.raises(CheckpointError, match="was fitted to 70 voxels, there are 64"):
         data.setup("fit")
 
 
